@@ -1,0 +1,34 @@
+"""The networks experiments use; each has its normalization as a layer and takes pixels in [0, 1]."""
+
+from ..hookspecs import hookimpl
+from .animalnet import animalnet, animalnet_dropout, big_animalnet
+from .cnn import cnn
+from .mlp import mlp
+from .model import ModelSource, check_fits, count_parameters
+from .resnet import resnet18
+
+__all__ = [
+    "ModelSource",
+    "animalnet",
+    "animalnet_dropout",
+    "big_animalnet",
+    "check_fits",
+    "cnn",
+    "count_parameters",
+    "mlp",
+    "models",
+    "resnet18",
+]
+
+
+@hookimpl
+def models() -> list[ModelSource]:
+    """Offer the built-in models."""
+    return [
+        ModelSource("mlp", mlp, "flatten, then linear layers with ReLU: hidden=128,64"),
+        ModelSource("cnn", cnn, "3x3 convolutions with pooling, then one hidden linear layer"),
+        ModelSource("animalnet", animalnet, "the tutorial's network, 128-32, ReLU"),
+        ModelSource("big_animalnet", big_animalnet, "the tutorial's second network, 124-64, leaky ReLU"),
+        ModelSource("animalnet_dropout", animalnet_dropout, "the tutorial's network with dropout, 248-210"),
+        ModelSource("resnet18", resnet18, "torchvision's ResNet-18 with a stem for small images, untrained"),
+    ]

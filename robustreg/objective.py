@@ -1,0 +1,210 @@
+"""A model and its regularizers as one loss: the merge rules of the training hooks.
+
+A researcher can use it without our trainer: `loss, terms = objective(x, y, key)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import pluggy
+import torch
+from pluggy import HookCaller, HookImpl
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import hookspecs
+from .errors import PluginError, RobustregError, UsageError
+from .layers import keyed
+from .noise import Key, Rng
+from .regularizer import Regularizer
+
+BASE_TERM = "loss"
+
+
+class Objective(nn.Module):
+    """The loss of a network under regularizers, and its named terms.
+
+    Args:
+        model: any `nn.Module` from `(batch, *shape)` pixels in [0, 1] to `(batch, outputs)`. Regularizers may change
+            it or return another in `prepare`; the network to train and to keep is `objective.network`.
+        regularizers: instances, in the order their `prepare` and `batch` hooks run.
+        task: "classification" (cross-entropy on rows of probabilities) or "regression" (mean squared error).
+
+    Raises:
+        UsageError: for two regularizers of one name, or one that does not fit the task.
+        PluginError: for a hook that does not exist or is misdeclared.
+    """
+
+    def __init__(
+        self, model: nn.Module, regularizers: Iterable[Regularizer] = (), *, task: str = "classification"
+    ) -> None:
+        super().__init__()
+        if task not in ("classification", "regression"):
+            raise UsageError(f"task must be 'classification' or 'regression', got {task!r}")
+        self.task = task
+        self.passes = 0  # of the network, those that regularizers ask for included
+        self._classes: int | None = None
+        members = list(regularizers)
+        self._hooks = _training_hooks(members, task)
+        self.regularizers = nn.ModuleDict({member.name: member for member in members})
+        for impl in _calls(self._hooks.prepare):
+            model = _expect(impl, _run(impl, model=model), nn.Module) or model
+        self.network = model
+
+    def forward(self, x: Tensor, y: Tensor, key: Key) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to minimize and its named terms, which add up to it.
+
+        Args:
+            x: `(batch, *shape)` floats in [0, 1].
+            y: `(batch,)` int64 labels or `(batch, classes)` rows that are distributions; in regression
+                `(batch, outputs)` targets.
+            key: the randomness of this step, an int or an int64 tensor: equal keys give equal noise.
+        """
+        rng = Rng(key, x.device)
+        with keyed(self.network, rng.split("network").key):
+            y = self._rows(x, y)
+            params = dict(self.network.named_parameters())
+            context: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss}
+            for impl in _calls(self._hooks.batch):
+                changed = _run(impl, x=x, y=y, rng=rng.split(impl.plugin_name), **context)
+                if changed is not None:
+                    x, y = _pair(impl, changed)
+            logits = self.network(x)
+            self.passes += 1
+            terms = {BASE_TERM: self.base_loss(logits, y)}
+            context.update(params=params, x=x, y=y, logits=logits)
+            for impl in _calls(self._hooks.penalty):
+                _merge(impl, terms, _run(impl, rng=rng.split(impl.plugin_name), **context))
+        loss = terms[BASE_TERM]
+        for name, term in terms.items():
+            if name != BASE_TERM:
+                loss = loss + term
+        return loss, terms
+
+    def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the mean loss of `(batch, outputs)` against rows of the same shape, before any penalty."""
+        if self.task == "regression":
+            return F.mse_loss(outputs, y)
+        return -(y * outputs.log_softmax(-1)).sum(-1).mean()
+
+    def learning_rate(self, progress: float, base: float) -> float:
+        """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
+        factor = 1.0
+        for impl in _calls(self._hooks.learning_rate):
+            given = _run(impl, progress=progress, base=base)
+            factor *= 1.0 if given is None else float(given)
+        return factor
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Tell every regularizer that an epoch ended; return whether any wants to stop."""
+        answers = [
+            _run(impl, epoch=epoch, metrics=metrics, model=self.network) for impl in _calls(self._hooks.after_epoch)
+        ]
+        return any(bool(answer) for answer in answers)
+
+    def finish(self) -> nn.Module:
+        """Return the network to keep: after training, passed through every `finish` hook."""
+        model = self.network
+        for impl in _calls(self._hooks.finish):
+            model = _expect(impl, _run(impl, model=model), nn.Module) or model
+        return model
+
+    def _predict(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
+        self.passes += 1
+        # Buffers are cloned: a forward pass through BatchNorm in training mode must leave no trace.
+        state = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        state.update(dict(self.network.named_parameters()) if params is None else params)
+        return torch.func.functional_call(self.network, state, (x,))
+
+    def _pure_loss(self, x: Tensor, y: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.base_loss(self._predict(x, params), y)
+
+    def _rows(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.task == "regression" or y.ndim > 1:
+            return y
+        if self._classes is None:
+            with torch.no_grad():
+                self._classes = self._predict(x[:2]).shape[-1]
+        return F.one_hot(y, self._classes).to(x.dtype)
+
+
+def _training_hooks(members: list[Regularizer], task: str) -> Any:
+    """Register the regularizers of one run, so that calls go in the order the user gave."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs.Training)
+    for member in reversed(members):
+        if not isinstance(member, Regularizer):
+            raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
+        if manager.has_plugin(member.name):
+            raise UsageError(f"two regularizers are called {member.name!r}; give one of them another name=")
+        if task not in member.tasks:
+            raise UsageError(f"regularizer {member.name!r} works for {', '.join(member.tasks)}, not for {task}")
+        try:
+            manager.register(member, name=member.name)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"{_who(member)}: {error}") from error
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{_who(error.plugin)}: {error}") from error
+    for member in members:
+        for caller in manager.get_hookcallers(member) or ():
+            if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
+                raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
+    return manager.hook
+
+
+def _calls(hook: HookCaller) -> Iterator[HookImpl]:
+    """The implementations of a hook in call order."""
+    return reversed(hook.get_hookimpls())
+
+
+def _run(impl: HookImpl, **known: Any) -> Any:
+    """Call one implementation with the arguments it takes; name the plugin when it fails."""
+    try:
+        return impl.function(*(known[name] for name in impl.argnames))
+    except RobustregError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{_who(impl.plugin)} failed in {_name(impl)}(): {type(error).__name__}: {error}"
+        ) from error
+
+
+def _expect(impl: HookImpl, value: Any, kind: type) -> Any:
+    if value is not None and not isinstance(value, kind):
+        raise PluginError(
+            f"{_who(impl.plugin)}: {_name(impl)}() must return {kind.__name__} or None, got {type(value).__name__}"
+        )
+    return value
+
+
+def _pair(impl: HookImpl, value: Any) -> tuple[Tensor, Tensor]:
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
+        raise PluginError(f"{_who(impl.plugin)}: batch() must return the pair (x, y) or None, got {value!r:.80}")
+    return value
+
+
+def _merge(impl: HookImpl, terms: dict[str, Tensor], value: Any) -> None:
+    for name, term in (_expect(impl, value, Mapping) or {}).items():
+        if name in terms:
+            raise PluginError(f"{_who(impl.plugin)}: penalty() names a term {name!r}, which another one already has")
+        if not isinstance(term, Tensor) or term.ndim:
+            shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
+            raise PluginError(f"{_who(impl.plugin)}: the penalty {name!r} must be a scalar tensor, got {shape}")
+        terms[name] = term
+
+
+def _name(impl: HookImpl) -> str:
+    return str(getattr(impl.function, "__name__", "hook"))
+
+
+def _who(plugin: object) -> str:
+    """Name a regularizer with the distribution and version it comes from."""
+    module = type(plugin).__module__
+    found = metadata.packages_distributions().get(module.partition(".")[0], ())
+    origin = f"{found[0]} {metadata.version(found[0])}" if found else module
+    return f"regularizer {getattr(plugin, 'name', plugin)!r} ({origin})"
