@@ -22,7 +22,7 @@ class Noisy(nn.Module):
 
     def rng(self, device: torch.device) -> Rng:
         """Return the generator of this forward pass."""
-        key = torch.randint(2**62, (), dtype=torch.int64).item() if self.key is None else self.key
+        key = int(torch.randint(2**62, (), dtype=torch.int64)) if self.key is None else self.key
         return Rng(key, device)
 
 

@@ -50,9 +50,10 @@ def fold(key: Key, data: int | str | Tensor) -> Key:
         data: an int, a name, or an int64 tensor; tensors broadcast against `key`.
     """
     number = crc32(data.encode()) + (1 << 32) if isinstance(data, str) else data
-    if isinstance(key, int) and isinstance(number, int):
-        return _mix_int((key + _FOLD * (number + 1)) & _MASK)
-    return _mix(key + _signed(_FOLD) * (number + 1))
+    # Python's integers do not wrap around as a tensor's do, so they are wrapped before they meet one.
+    step = _signed(_FOLD * (number + 1)) if isinstance(number, int) else _signed(_FOLD) * (number + 1)
+    total = (_signed(key) if isinstance(key, int) else key) + step
+    return _mix_int(total & _MASK) if isinstance(total, int) else _mix(total)
 
 
 def seed_key(seed: int | Tensor) -> Key:
@@ -124,7 +125,8 @@ class Rng:
         """
         first, second = 1 - self.uniform(*shape), self.uniform(*shape)
         cosine = torch.cos(2 * math.pi * second)
-        square = (first ** (-1 / a) - 1) * cosine**2
+        # first**(-1 / a) - 1, by functions that give a number the same bits in a tensor of any shape; never 0 / 0.
+        square = torch.expm1((-first.log()).clamp_min(2.0**-26) / a) * cosine * cosine
         return 0.5 + 0.5 * cosine.sign() / (1 + 1 / square).sqrt()
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ A researcher can use it without our trainer: `loss, terms = objective(x, y, key)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -51,7 +51,7 @@ class Objective(nn.Module):
         self._hooks = _training_hooks(members, task)
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
         for impl in _calls(self._hooks.prepare):
-            model = _expect(impl, _run(impl, model=model), nn.Module) or model
+            model = _next(impl, model)
         self.network = model
 
     def forward(self, x: Tensor, y: Tensor, key: Key) -> tuple[Tensor, dict[str, Tensor]]:
@@ -94,26 +94,30 @@ class Objective(nn.Module):
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
         factor = 1.0
         for impl in _calls(self._hooks.learning_rate):
-            given = _run(impl, progress=progress, base=base)
+            given = _expect(impl, _plain(_run(impl, progress=progress, base=base)), (int, float))
             factor *= 1.0 if given is None else float(given)
         return factor
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell every regularizer that an epoch ended; return whether any wants to stop."""
         answers = [
-            _run(impl, epoch=epoch, metrics=metrics, model=self.network) for impl in _calls(self._hooks.after_epoch)
+            _expect(impl, _plain(_run(impl, epoch=epoch, metrics=metrics, model=self.network)), bool)
+            for impl in _calls(self._hooks.after_epoch)
         ]
-        return any(bool(answer) for answer in answers)
+        return any(answers)
 
     def finish(self) -> nn.Module:
         """Return the network to keep: after training, passed through every `finish` hook."""
         model = self.network
         for impl in _calls(self._hooks.finish):
-            model = _expect(impl, _run(impl, model=model), nn.Module) or model
+            model = _next(impl, model)
         return model
 
     def _predict(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
         self.passes += 1
+        return self._outputs(x, params)
+
+    def _outputs(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
         # Buffers are cloned: a forward pass through BatchNorm in training mode must leave no trace.
         state = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         state.update(dict(self.network.named_parameters()) if params is None else params)
@@ -126,8 +130,9 @@ class Objective(nn.Module):
         if self.task == "regression" or y.ndim > 1:
             return y
         if self._classes is None:
-            with torch.no_grad():
-                self._classes = self._predict(x[:2]).shape[-1]
+            # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
+            with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
+                self._classes = self._outputs(x[:2]).shape[-1]
         return F.one_hot(y, self._classes).to(x.dtype)
 
 
@@ -138,6 +143,8 @@ def _training_hooks(members: list[Regularizer], task: str) -> Any:
     for member in reversed(members):
         if not isinstance(member, Regularizer):
             raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
+        if "." in member.name or hasattr(nn.ModuleDict, member.name):
+            raise PluginError(f"{_who(member)}: torch cannot keep a module of this name; rename the regularizer")
         if manager.has_plugin(member.name):
             raise UsageError(f"two regularizers are called {member.name!r}; give one of them another name=")
         if task not in member.tasks:
@@ -157,15 +164,18 @@ def _training_hooks(members: list[Regularizer], task: str) -> Any:
     return manager.hook
 
 
-def _calls(hook: HookCaller) -> Iterator[HookImpl]:
+def _calls(hook: HookCaller) -> list[HookImpl]:
     """The implementations of a hook in call order."""
-    return reversed(hook.get_hookimpls())
+    impls = hook.get_hookimpls()[::-1]
+    # pluggy calls the last ones latest first; here they too run in the order the user gave.
+    return [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
 
 
 def _run(impl: HookImpl, **known: Any) -> Any:
     """Call one implementation with the arguments it takes; name the plugin when it fails."""
+    wanted = {name: known[name] for name in impl.kwargnames if name in known}  # arguments declared with a default
     try:
-        return impl.function(*(known[name] for name in impl.argnames))
+        return impl.function(*(known[name] for name in impl.argnames), **wanted)
     except RobustregError:
         raise
     except Exception as error:
@@ -174,12 +184,24 @@ def _run(impl: HookImpl, **known: Any) -> Any:
         ) from error
 
 
-def _expect(impl: HookImpl, value: Any, kind: type) -> Any:
+def _expect(impl: HookImpl, value: Any, kind: type | tuple[type, ...]) -> Any:
     if value is not None and not isinstance(value, kind):
+        wanted = (kind if isinstance(kind, type) else kind[-1]).__name__
         raise PluginError(
-            f"{_who(impl.plugin)}: {_name(impl)}() must return {kind.__name__} or None, got {type(value).__name__}"
+            f"{_who(impl.plugin)}: {_name(impl)}() must return {wanted} or None, got {type(value).__name__}"
         )
     return value
+
+
+def _plain(value: Any) -> Any:
+    """A scalar tensor as a Python number: knobs and state are tensors, and so is what is computed from them."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+def _next(impl: HookImpl, model: nn.Module) -> nn.Module:
+    # Compared with None, because an empty container of modules is false.
+    found = _expect(impl, _run(impl, model=model), nn.Module)
+    return model if found is None else found
 
 
 def _pair(impl: HookImpl, value: Any) -> tuple[Tensor, Tensor]:

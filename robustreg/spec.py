@@ -16,11 +16,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, product
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .errors import UsageError
+from .place import NOWHERE, Place
+from .place import mark as mark
 
-LONGEST = 10_000  # characters in one spec: keeps every answer quick
+LONGEST = 5_000  # characters in one spec: keeps every answer quick
 MOST_ARMS = 10_000  # specs one grid may become
 
 _EXAMPLE = "example: l1:1e-3+dropout:0.5"
@@ -32,52 +34,9 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 _NUMERIC = re.compile(r"[+-]|\.?[0-9]")  # how a number begins; nothing else begins so
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_COUNT = re.compile(r"0*[1-9][0-9]{0,3}")
-
+_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 Scale = Literal["linear", "log"]
-
-
-class Place(NamedTuple):
-    """The characters `start` to `end` (not included) of a typed text, counted from 0."""
-
-    text: str
-    start: int
-    end: int
-
-    @property
-    def typed(self) -> str:
-        """What is written there."""
-        return self.text[self.start : self.end]
-
-    def error(self, message: str, hint: str = _EXAMPLE) -> UsageError:
-        """Return, for raising, the error that marks this place."""
-        return UsageError(mark(*self, message, hint))
-
-    def cut(self, separator: str) -> tuple[Place, Place | None]:
-        """Return the parts before and after the first `separator`, or all of it and None."""
-        at = self.text.find(separator, self.start, self.end)
-        if at < 0:
-            return self, None
-        return self._replace(end=at), self._replace(start=at + len(separator))
-
-
-NOWHERE = Place("", 0, 0)  # the place of what was built in Python and not typed
-
-
-def mark(text: str, start: int, end: int, message: str, hint: str = "") -> str:
-    """Return three lines: the message, the text, and `^^^` under the characters `start` to `end`, with the hint.
-
-    Of a long text only the part around `start` is shown. Without a text, as for `NOWHERE`, there is one line.
-    """
-    if not text:
-        return f"{message}; {hint}" if hint else message
-    left = max(0, start - 40)
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[left : left + 100])
-    before, after = "..." if left else "", "..." if left + 100 < len(text) else ""
-    carets = "^" * max(1, min(end, left + 100) - start)
-    pad = " " * (len(before) + start - left)
-    return f"{message}\n  {before}{shown}{after}\n  {pad}{carets}  {hint}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -183,11 +142,11 @@ def parse(text: str) -> Spec:
             raise before.error("a label is letters, digits, '_', '-' and '.'", "example: heavy@l2:1e+3")
     terms: dict[str, Term] = {}
     start = whole.start
-    for end, following in [(m.start(), m.end()) for m in _PLUS.finditer(text, start)] + [(len(text), 0)]:
+    for end in [*(plus.start() for plus in _PLUS.finditer(text, start)), len(text)]:
         term = _term(Place(text, start, end))
         if term.name in terms:
-            raise term.at.error(f"{_short(term.name)} is here twice", "each name once, with all its settings")
-        terms[term.name], start = term, following
+            raise term.at.error(f"{term.at.quoted} is here twice", "each name once, with all its settings")
+        terms[term.name], start = term, end + 1
     return Spec(tuple(terms.values()), label)
 
 
@@ -220,7 +179,7 @@ def expand(
     cells = [(term.name, setting) for term in spec.terms for setting in term.settings]
     counts = (sum(v.count or 1 if isinstance(v, Range) else 1 for v in setting.values) for _, setting in cells)
     if (size := math.prod(counts)) > MOST_ARMS:
-        raise UsageError(f"{_short(str(spec))} stands for {size:,} specs; at most {MOST_ARMS:,} are allowed")
+        raise UsageError(f"{str(spec)[:40]!r} stands for {size:,} specs; at most {MOST_ARMS:,} are allowed")
     specs: dict[Spec, None] = {}
     for chosen in product(*[list(_single(name, setting, scale, search)) for name, setting in cells]):
         left = iter(chosen)
@@ -250,7 +209,7 @@ def _whole(text: str) -> Place:
     if not text:
         raise UsageError(f"an empty spec; {_EXAMPLE}")
     if len(text) > LONGEST:
-        raise Place(text, 0, 1).error(f"a spec has at most {LONGEST:,} characters, got {len(text):,}")
+        raise Place(text, 0, 1).error(f"a spec has at most {LONGEST:,} characters, got {len(text):,}", _EXAMPLE)
     if found := _ILLEGAL.search(text):
         allowed = "allowed: letters, digits and _ . , : = + / @ -"
         raise Place(text, *found.span()).error(f"{found.group()!r} cannot be in a spec", allowed)
@@ -260,7 +219,7 @@ def _whole(text: str) -> Place:
 def _term(at: Place) -> Term:
     if not at.typed or at.typed.endswith("+"):
         last = max(at.start, at.end - 1)
-        raise at._replace(start=last).error("an empty term: '+' stands between two names")
+        raise at._replace(start=last).error("an empty term: '+' stands between two names", _EXAMPLE)
     name, rest = at.cut(":")
     found = _NAME.match(name.typed)
     good = name.start + (found.end() if found else 0)
@@ -283,10 +242,11 @@ def _settings(rest: Place | None) -> tuple[Setting, ...]:
             if not _KEY.fullmatch(key):
                 raise first.error("a key is a letter, then letters, digits, '_', '-'", "example: fgsm:eps=8/255")
             if key in read:
-                raise first.error(f"the key {_short(key)} is here twice", "a grid is key=value,value")
+                raise first.error(f"the key {first.quoted} is here twice", "a grid is key=value,value")
         value = value or chunk
         if not value.typed:
-            raise value._replace(start=value.start - 1).error(f"no value after {value.text[value.start - 1]!r}")
+            at = value._replace(start=value.start - 1)
+            raise at.error(f"no value after {at.typed!r}", _EXAMPLE)
         _, values, places = read.setdefault(key, (first, [], []))
         values.append(_value(value))
         places.append(value)
@@ -298,7 +258,7 @@ def _value(at: Place) -> Value:
         return at.typed == "true"
     if not _NUMERIC.match(at.typed):
         if not _WORD.fullmatch(at.typed):
-            raise at.error(f"{_short(at.typed)} is not a value", "several settings: name:key=value,key=value")
+            raise at.error(f"{at.quoted} is not a value", "several settings: name:key=value,key=value")
         return at.typed
     lower, rest = at.cut("..")
     if not rest:
@@ -314,20 +274,16 @@ def _value(at: Place) -> Value:
 
 def _scalar(at: Place) -> int | float | Ratio:
     top, bottom = at.cut("/")
-    if not bottom:
-        return _number(at)
-    ratio = Ratio(_number(top), _number(bottom))
-    if ratio.denominator == 0 or math.isinf(float(ratio)):
-        raise at.error(f"{_short(at.typed)} is not a finite number", "example: 8/255")
-    return ratio
+    value = Ratio(_number(top), _number(bottom)) if bottom else _number(top)
+    if (isinstance(value, Ratio) and value.denominator == 0) or not math.isfinite(float(value)):
+        raise at.error(f"{at.quoted} is not a finite number", "examples: 1e+3, 8/255")
+    return value
 
 
 def _number(at: Place) -> int | float:
     if not _NUMBER.fullmatch(at.typed):
-        raise at.error(f"{_short(at.typed)} is not a number", "examples: 3, 0.5, 1e-3, 8/255, 0..1:5")
-    if math.isinf(number := float(at.typed)):
-        raise at.error(f"{_short(at.typed)} is too large", "a number is below 1.8e+308")
-    return _tidy(number)
+        raise at.error(f"{at.quoted} is not a number", "examples: 3, 0.5, 1e-3, 8/255, 0..1:5")
+    return _tidy(float(at.typed))
 
 
 def _tidy(number: int | float) -> int | float:
@@ -339,8 +295,6 @@ def _tidy(number: int | float) -> int | float:
 def _show(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(_tidy(value)) if isinstance(value, (int, float)) else str(value)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+    if isinstance(value, (int, float)):
+        return repr(_tidy(value)).replace("e-0", "e-").replace("e+", "e")
+    return str(value)

@@ -95,19 +95,15 @@ class Session:
         self.history: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all state, as tensors and plain values."""
+        """Return all state, as tensors and plain values: a copy, which training on does not change."""
         counters = {"epoch": self.epoch, "step": self.step, "stopped": self.stopped, "passes": self.objective.passes}
-        return {
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [dict(row) for row in self.history],
-            **counters,
-        }
+        state = {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**copy.deepcopy(state), "history": [dict(row) for row in self.history], **counters}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state of the same model, regularizers and recipe."""
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would train in the saved tensors
         self.history = [dict(row) for row in state["history"]]
         self.epoch, self.step, self.stopped = state["epoch"], state["step"], state["stopped"]
         self.objective.passes = state["passes"]
@@ -145,15 +141,16 @@ def train(
     """
     recipe = Recipe(**{**asdict(recipe or Recipe()), **_known(settings)})
     started = time.perf_counter()
-    session = Session(model, regularizers, recipe, device, task)
-    objective, optimizer = session.objective, session.optimizer
-    run = Run(objective.network, seed, recipe, initial_norms=_norms(objective.network))
-    if state is not None:
-        session.load_state_dict(state)
     key, data = seed_key(seed), splits.train.to(device)
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
 
     with torch.random.fork_rng():
+        torch.manual_seed(fold(key, "prepare"))  # for regularizers that make layers
+        session = Session(model, regularizers, recipe, device, task)
+        objective, optimizer = session.objective, session.optimizer
+        run = Run(objective.network, seed, recipe, initial_norms=_norms(objective.network))
+        if state is not None:
+            session.load_state_dict(state)
         while session.epoch < recipe.epochs and not session.stopped:
             torch.manual_seed(fold(fold(key, "torch"), session.epoch))  # for modules that use torch's own stream
             objective.network.train()

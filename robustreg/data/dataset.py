@@ -163,5 +163,7 @@ def _check_labels(data: Dataset) -> None:
             f"data {name!r}: labels must be 0 to {len(data.classes) - 1}, got {int(y.min())} to {int(y.max())}"
         )
     part = data.part
-    if part is not None and (part.dtype != torch.int8 or part.shape != y.shape or not bool(((part >= 0) & (part <= 2)).all())):
+    if part is None:
+        return
+    if part.dtype != torch.int8 or part.shape != y.shape or bool(((part < 0) | (part > 2)).any()):
         raise DataError(f"data {name!r}: part must be int8 (n,) of 0 (train), 1 (validation) and 2 (test)")

@@ -109,8 +109,9 @@ class Split:
             sampler=order.tolist(),
             generator=torch.Generator(),  # the default draws a seed from global random state
         )
-        for chunk, x in zip(order.to(self.y.device).split(size), loader, strict=True):
-            yield x, self.y[chunk]
+        labels = self.y[order.to(self.y.device)]
+        for start, x in zip(range(0, len(order), size), loader, strict=True):
+            yield x, labels[start : start + size]
 
     def to(self, device: torch.device | str) -> Split:
         """Return the split with what is in memory on `device`."""

@@ -38,15 +38,22 @@ def make_splits(
     pools, notes = _without_duplicates(dataset)
     sizes = _sizes(dataset, [len(pool) for pool in pools], asked)
     rng = Rng(fold(seed_key(seed), "split"))
-    parts = []
+    parts: dict[str, Split] = {}
     for part, indices in zip(PARTS, _draw(dataset.y, pools, sizes, rng), strict=True):
         _check_complete(dataset, part, indices)
-        parts.append(Split(pick(dataset.x, indices), dataset.y[indices], dataset.classes, indices))
+        parts[part] = Split(pick(dataset.x, indices), dataset.y[indices], dataset.classes, indices)
     total = sha256(dataset.fingerprint.encode())
-    for split in parts:
+    for split in parts.values():
         total.update(len(split).to_bytes(8, "little") + split.indices.numpy().tobytes())
-    name, classes, shape = dataset.name, dataset.classes, dataset.shape
-    return Splits(*parts, name, classes, shape, total.hexdigest(), seed, dataset.notes + notes)
+    return Splits(
+        **parts,
+        name=dataset.name,
+        classes=dataset.classes,
+        shape=dataset.shape,
+        hash=total.hexdigest(),
+        seed=seed,
+        notes=dataset.notes + notes,
+    )
 
 
 def _without_duplicates(data: Dataset) -> tuple[list[Tensor], tuple[str, ...]]:

@@ -42,15 +42,19 @@ def _cycle(
     A row or column with one such entry has two, since its sum is whole: so the walk never gets stuck.
     """
     path: list[tuple[int, int, bool]] = []
-    left_at: dict[int, int] = {}  # where in the path each row was left
+    row_left_at: dict[int, int] = {}  # where in the path a row, or a column, was left
+    column_left_at: dict[int, int] = {}
     row, column = start, -1
-    while row not in left_at:
-        left_at[row] = len(path)
+    while row not in row_left_at:
+        row_left_at[row] = len(path)
         column = next(c for c in open_rows[row] if c != column)
         path.append((row, column, True))
+        if column in column_left_at:
+            return path[column_left_at[column] :]
+        column_left_at[column] = len(path)
         row = next(r for r in open_columns[column] if r != row)
         path.append((row, column, False))
-    return path[left_at[row] :]
+    return path[row_left_at[row] :]
 
 
 def stratified(y: Tensor, pool: Tensor, sizes: Sequence[int], rng: Rng) -> list[Tensor]:

@@ -20,7 +20,7 @@ class EarlyStopping(Regularizer):
     """
 
     name = "early_stopping"
-    strength = Knob(5, high=100_000, symbol="patience", doc="epochs without improvement that are allowed; 0 never stops")
+    strength = Knob(5, high=100_000, symbol="patience", doc="epochs without improvement allowed; 0 never stops")
     monitor = Knob("accuracy", choices=("accuracy", "nll", "error"), doc="validation metric that must improve")
     min_delta = Knob(0.0, doc="smallest change that counts as an improvement")
 

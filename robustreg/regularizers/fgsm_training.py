@@ -12,8 +12,10 @@ class FGSMTraining(Regularizer):
     """Learn from images moved by `strength` along the sign of the loss gradient.
 
     A share `clean` of each batch, drawn anew each step, stays as it is: the paper's weight of the clean loss (0.5
-    there), in expectation and without a second forward pass. Expected: real robustness at small eps; catastrophic overfitting at large eps
-    (FGSM accuracy above clean accuracy, nothing left under PGD).
+    there), in expectation and without a second forward pass.
+
+    Expected: real robustness at small eps; catastrophic overfitting at large eps (FGSM accuracy above clean accuracy,
+    nothing left under PGD).
     Goodfellow et al, Explaining and harnessing adversarial examples, 2015.
     """
 
@@ -24,7 +26,7 @@ class FGSMTraining(Regularizer):
     @hookimpl(trylast=True)
     def batch(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the adversarial batch."""
-        gradient = torch.func.grad(lambda image: loss(image, y))(x)
+        gradient = torch.func.grad(lambda image: loss(image, y))(x).detach()  # learning does not look through it
         attacked = (x + scaled(self.strength, gradient.sign())).clamp(0, 1)
         stays = rng.bernoulli(self.clean, len(x), *(1,) * (x.ndim - 1))
         return torch.where(stays, x, attacked), y

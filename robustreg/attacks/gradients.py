@@ -1,0 +1,46 @@
+"""The two questions an attack asks a model: what does it say, and which way makes it worse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .losses import AttackLoss
+
+
+def outputs(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Return the `(batch, classes)` logits of `x`, without a graph; a UsageError if labels `y` do not fit them."""
+    with torch.no_grad():
+        return _checked(model(x), y)
+
+
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor, loss: AttackLoss) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits `(batch, classes)`, losses `(batch,)` and the gradient of each loss by its own sample of `x`.
+
+    A model whose output does not depend on `x` differentiably has a gradient of zero.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = _checked(model(x), y)
+        losses = loss(logits, y)
+        gradient = None
+        if losses.requires_grad:
+            (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True)
+    return logits.detach(), losses.detach(), torch.zeros_like(x) if gradient is None else gradient
+
+
+def _checked(logits: Tensor, y: Tensor | None) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(
+            f"an attack needs a model that returns logits (batch, classes) of 2 or more classes, got {got}"
+        )
+    if y is not None and len(y):
+        smallest, largest = (int(label) for label in y.aminmax())
+        if smallest < 0 or largest >= logits.shape[1]:
+            raise UsageError(
+                f"labels from {smallest} to {largest} do not fit a model of {logits.shape[1]} classes: "
+                f"they must be from 0 to {logits.shape[1] - 1}"
+            )
+    return logits

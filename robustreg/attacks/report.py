@@ -1,0 +1,75 @@
+"""What attacks found out about a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .passes import Passes
+
+
+@dataclass(frozen=True, eq=False)
+class AttackReport:
+    """The outcome of several attacks on n points at every eps of a grid. Tensors are on the CPU.
+
+    Args:
+        norm: of the threat model.
+        grid: eps values, ascending, the first 0.
+        headline: the eps of `grid` at which every attack was tried on every point.
+        clean: booleans `(n,)`, classified correctly without an attack.
+        fgsm: booleans `(len(grid), n)`, the FGSM image of that eps is classified correctly. Plain, as other libraries
+            count: an image that was wrong and becomes right counts as right.
+        headline_broken: per attack (FGSM included) booleans `(n,)`, broken at the headline eps or wrong without an
+            attack.
+        broken_at: int64 `(n,)`, the index of the smallest eps at which anything broke the point; 0 for a point that
+            is wrong without an attack, `len(grid)` for one that nothing broke.
+        attack_broken_at: the same for each attack. Away from the headline eps an attack is not tried on points that
+            are broken already, so compare attacks at the headline only.
+        useless_gradient: booleans `(n,)`, the gradient of the scale-free loss is zero or not finite.
+        passes: per attack the passes through the model, per point.
+        weak: the attacks that never judge alone.
+    """
+
+    norm: str
+    grid: tuple[float, ...]
+    headline: float
+    clean: Tensor
+    fgsm: Tensor
+    headline_broken: dict[str, Tensor]
+    broken_at: Tensor
+    attack_broken_at: dict[str, Tensor]
+    useless_gradient: Tensor
+    passes: dict[str, Passes]
+    weak: tuple[str, ...]
+
+    @cached_property
+    def clean_accuracy(self) -> float:
+        """The share of points classified correctly without an attack."""
+        return _share(self.clean)
+
+    @cached_property
+    def fgsm_accuracy(self) -> dict[float, float]:
+        """For each eps the accuracy on FGSM images: a weak attack, to be shown and never to judge."""
+        return {eps: _share(correct) for eps, correct in zip(self.grid, self.fgsm, strict=True)}
+
+    @cached_property
+    def robust_accuracy(self) -> dict[float, float]:
+        """For each eps the share of points that nothing broke at any eps of the grid up to there; never increases."""
+        return {eps: _share(self.broken_at > index) for index, eps in enumerate(self.grid)}
+
+    @cached_property
+    def attack_accuracy(self) -> dict[str, float]:
+        """For each attack the share of points that it left standing at the headline eps."""
+        return {name: _share(~broken) for name, broken in self.headline_broken.items()}
+
+    @cached_property
+    def zero_gradient_share(self) -> float:
+        """The share of correctly classified points without a usable gradient; 0 when there are no such points."""
+        return _share(self.useless_gradient[self.clean])
+
+
+def _share(which: Tensor) -> float:
+    return float(which.to(torch.float64).mean()) if which.numel() else 0.0

@@ -1,0 +1,88 @@
+"""A trained network as one safetensors file: its weights, and a manifest of what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from .errors import DataError, UsageError
+from .plugins import Catalogue
+from .resolve import Buildable, is_import, model_of
+
+_KEY = "robustreg"  # one metadata entry, since the file format does not keep the order of several
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's state on the CPU, as a file can hold it."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def to_bytes(weights: dict[str, Tensor], manifest: dict[str, Any]) -> bytes:
+    """Return the file of these weights; equal weights and manifest give equal bytes."""
+    return save(weights, metadata={_KEY: json.dumps(manifest, sort_keys=True)})
+
+
+def read(path: str | Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights and manifest of a file (empty when it was not written by robustreg).
+
+    Raises:
+        DataError: when it is missing, is no safetensors file, or its hash is not `sha256`.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"model file {path}: {error.strerror}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"model file {path} has changed since it was written; train the run again")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY, "{}")
+        manifest = json.loads(text)
+        return load(data), manifest if isinstance(manifest, dict) else {}
+    except Exception as error:
+        raise DataError(f"{path} is not a safetensors file: {error}") from error
+
+
+def restore(path: str | Path, catalogue: Catalogue, model: Buildable | None = None, **sizes: Any) -> nn.Module:
+    """Return the network of a file, in evaluation mode.
+
+    Args:
+        path: a safetensors file.
+        catalogue: where the name of its model is looked up.
+        model: how the network is made; the manifest's model when None. A manifest never makes us import code:
+            a network of the user's own has to be named here.
+        **sizes: `shape` and `classes`, for a file without a manifest.
+
+    Raises:
+        DataError: for a file that cannot be read, or weights that do not fit the network.
+        UsageError: when nobody says what the network is.
+    """
+    weights, manifest = read(path)
+    name = model if model is not None else manifest.get("model")
+    if name is None:
+        raise UsageError(f"{path} does not say which network it holds; name it with --model")
+    if model is None and is_import(str(name), catalogue):
+        raise UsageError(f"the network of {path} is made by {name}; to import that code, say --model {name}")
+    shape = tuple(manifest.get("shape", sizes.get("shape", ())))
+    _, build = model_of(name, catalogue)
+    network = build(shape, int(manifest.get("classes", sizes.get("classes", 0))))
+    _fill(network, weights, path, str(name))
+    return network.eval()
+
+
+def load_into(network: nn.Module, path: str | Path, name: str) -> None:
+    """Put the weights of a file into a network; a DataError when they do not fit."""
+    _fill(network, read(path)[0], path, name)
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], path: str | Path, name: str) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"the weights in {path} do not fit the model {name}: {str(error).splitlines()[-1]}") from error

@@ -1,0 +1,127 @@
+"""`robustreg compare`: the main job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..spec import parse
+from .options import (
+    NUMBERS,
+    attack_options,
+    common_options,
+    data_option,
+    device_of,
+    model_option,
+    one,
+    recipe_options,
+    recipe_settings,
+)
+from .output import console, duration, print_json, progress, say
+
+if TYPE_CHECKING:
+    from ..study import Comparison, Plan
+
+FAILED_RUNS = 1
+FOLDER = "robustreg-out"
+
+
+@click.command("compare")
+@click.argument("specs", nargs=-1, metavar="[SPEC]...")
+@data_option
+@model_option
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds [by protocol: 3, 10, 20].")
+@recipe_options
+@click.option("--label-noise", type=NUMBERS, default="0,1", show_default=True, metavar="0,0.4,1",
+              help="Shares of training labels drawn anew.")  # fmt: skip
+@attack_options
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
+@click.option("--no-figures", is_flag=True, help="Leave the figures out.")
+@common_options
+def command(specs: tuple[str, ...], **options: Any) -> int:
+    """Train every arm over seeds and label conditions, measure, compare, write.
+
+    SPEC is name[:strength][,knob=value...], joined by +: none, dropout:0.5, l1:1e-3+dropout:0.5, and a grid
+    l1:1e-4,1e-3. Without SPEC the default arms are compared. Finished runs are kept: the same command started again
+    trains only what is missing.
+    """
+    parsed = [parse(spec) for spec in specs]  # syntax errors answer before torch is imported
+    from ..study import run_plan
+
+    started = time.perf_counter()
+    plan = _plan(parsed, options)
+    folder = options["out"] or Path(FOLDER) / f"{plan.name}-{_settings_hash(plan)}"
+    _announce(plan, folder)
+    with progress() as show:
+        comparison = run_plan(plan, out=folder, on_progress=show)
+    _write(comparison, folder, options, started)
+    return FAILED_RUNS if any(record.status == "failed" for record in comparison.records) else 0
+
+
+def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
+    from ..plugins import discover
+    from ..study import make_plan
+
+    catalogue = discover()
+    for failure in catalogue.failures:
+        say(f"Warning: {failure}")
+    recipe = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay")
+    return make_plan(
+        specs,
+        catalogue=catalogue,
+        data=options["data"],
+        model=options["model"],
+        seeds=options["seeds"],
+        protocol=options["protocol"],
+        label_noise=options["label_noise"],
+        eps=options["eps"],
+        headline_eps=one(options["headline_eps"], "--headline-eps"),
+        norm=options["norm"],
+        device=device_of(options["device"]),
+        say=say,
+        **recipe_settings(**{name: options[name] for name in recipe}),
+    )
+
+
+def _settings_hash(plan: Plan) -> str:
+    """A short hash of what all runs share, so that more arms or seeds go to the same folder."""
+    shared = {k: v for k, v in plan.describe().items() if k not in ("seeds", "split_hashes", "versions", "notes")}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _announce(plan: Plan, folder: Path) -> None:
+    about = plan.describe()
+    say(
+        f"{about['data']}: {about['train_images']} training images, {len(about['classes'])} classes · {about['model']}:"
+        f" {about['parameters']:,} parameters · headline eps {about['headline_eps']:g} ({about['norm']}, pixel units)"
+    )
+    say(
+        f"{len(plan.arms)} arms x {len(plan.seeds)} seeds x {len(plan.conditions)} label conditions ="
+        f" {len(list(plan.runs()))} runs · {about['protocol']} protocol · study in {folder}"
+    )
+    for note in about["notes"]:
+        say(f"Note: {note}")
+
+
+def _write(comparison: Comparison, folder: Path, options: dict[str, Any], started: float) -> None:
+    from ..report import print_table, write_report
+
+    written = write_report(comparison, folder, figures=not options["no_figures"])
+    for problem in written.problems:
+        say(f"Warning: {problem}")
+    if options["as_json"]:
+        print_json(comparison.to_dict())
+    else:
+        out = console()
+        print_table(comparison, out)
+        for sentence in comparison.verdict():
+            out.print(f"\n{sentence}", markup=False)
+        out.print()
+        for path in written.paths:
+            out.print(str(path), markup=False, soft_wrap=True)
+    say(f"Done in {duration(time.perf_counter() - started)}.")

@@ -1,0 +1,108 @@
+"""`robustreg evaluate`: the measures of a model, one of ours or the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import attack_options, common_options, device_of, one
+from .output import console, print_json, say
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..data import Splits
+    from ..plugins import Catalogue
+
+
+def subject_options(function: Any) -> Any:
+    """Add what says which model is looked at, and on which data."""
+    for option in reversed(
+        (
+            click.argument("model"),
+            click.option("--data", metavar="NAME[:key=value,...]", help="Data set [what the model was trained on]."),
+            click.option("--model", "network", metavar="NAME", help="How the network of a model file is made."),
+            click.option("--weights", type=click.Path(), help="Safetensors file for a package.module:callable."),
+            click.option("--seed", type=int, help="The split and the attacks' random starts [the model's]."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("evaluate")
+@subject_options
+@attack_options
+@common_options
+def command(**options: Any) -> int:
+    """Measure a trained model on the test split of a data set.
+
+    MODEL is a model file (robustreg train, or the models folder of a study), or package.module:callable that returns
+    a torch.nn.Module from pixels in [0, 1] to logits.
+    """
+    from ..measures import measure_all, subject_of, trust_flags
+    from ..plugins import discover
+
+    catalogue = discover()
+    network, splits, about = load_subject(options, catalogue)
+    subject = subject_of(
+        network,
+        splits,
+        seed=about["seed"],
+        eps=options["eps"],
+        headline_eps=one(options["headline_eps"], "--headline-eps"),
+        protocol=options["protocol"],
+        norm=options["norm"],
+    )
+    measures = measure_all(subject, catalogue.offers["measures"].values())
+    trust = trust_flags(subject)
+    if options["as_json"]:
+        print_json({**about, "measures": measures, "trust": trust})
+        return 0
+    from rich.table import Table
+
+    table = Table("measure", "value", title=f"{about['model']} on {about['data']}", title_justify="left")
+    for name, value in measures.items():
+        if isinstance(value, dict):
+            value = "  ".join(f"{key}: {number:.3f}" for key, number in value.items())
+        else:
+            value = f"{value:.4g}"
+        weak = " (weak)" if name.startswith("fgsm") else ""
+        table.add_row(f"{name}{weak}", value)
+    out = console()
+    out.print(table)
+    for flag in trust:
+        out.print(f"{flag['level']}: {flag['says']}", markup=False)
+    return 0
+
+
+def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Module, Splits, dict[str, Any]]:
+    """Return network, splits, and what the results say they are about."""
+    from .. import checkpoint
+    from ..data import load_data
+    from ..errors import UsageError
+    from ..models import check_fits
+    from ..resolve import is_import, model_of
+    from ..study import versions
+
+    manifest: dict[str, Any] = {}
+    own = is_import(options["model"], catalogue)
+    if not own:
+        _, manifest = checkpoint.read(options["model"])
+    elif options["network"]:
+        raise UsageError("--model says how the network of a model file is made; MODEL is a callable here")
+    seed = options["seed"] if options["seed"] is not None else int(manifest.get("seed", 0))
+    data = options["data"] or manifest.get("data") or "digits"
+    splits = load_data(data, seed=seed, sources=catalogue.offers["datasets"].values(), say=say)
+    shape, classes = splits.shape, len(splits.classes)
+    if own:
+        _, build = model_of(options["model"], catalogue)
+        network = build(shape, classes)
+        if options["weights"]:
+            checkpoint.load_into(network, options["weights"], options["model"])
+    else:
+        network = checkpoint.restore(options["model"], catalogue, options["network"], shape=shape, classes=classes)
+    check_fits(network, shape, classes, options["model"])
+    about = {"model": options["model"], "data": data, "seed": seed, "versions": versions()}
+    return network.to(device_of(options["device"])), splits, about

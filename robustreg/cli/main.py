@@ -1,0 +1,92 @@
+"""The `robustreg` command: its subcommands, and what it does with errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import RobustregError
+from . import attack, compare, data, evaluate, plugins, train
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The built-in commands; those of plugins are looked up when a name is not among them."""
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command; plugins are loaded only for a name that no built-in has."""
+        return super().get_command(ctx, name) or _of_plugins(self).get(name)
+
+
+def _of_plugins(group: click.Group) -> dict[str, click.Command]:
+    from ..plugins import discover
+
+    theirs = click.Group()
+    catalogue = discover()
+    for origin, impl in catalogue.commands:
+        try:
+            impl.function(theirs)
+        except Exception as error:
+            click.echo(f"plugin {origin}: commands() failed: {type(error).__name__}: {error}", err=True)
+    return {name: command for name, command in theirs.commands.items() if name not in group.commands}
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Plugins may add commands: robustreg plugins list.",
+)
+@click.version_option(package_name="robustreg", message="robustreg %(version)s")
+def cli() -> None:
+    """Which regularizer makes a classifier generalize and withstand attack, and how sure can you be?
+
+    \b
+    robustreg compare                                   the default arms on embedded digits
+    robustreg compare none l1:1e-3 dropout:0.5          your own arms
+    robustreg compare dropout:0.2,0.5 --data folder:PATH --model cnn --seeds 5
+    """
+
+
+for _module in (compare, train, evaluate, attack, plugins, data):
+    cli.add_command(_module.command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; every error a user can cause is one message."""
+    as_json = "--json" in arguments
+    try:
+        found = cli.main(list(arguments), prog_name="robustreg", standalone_mode=False)
+        return found if isinstance(found, int) else 0
+    except click.exceptions.Exit as done:
+        return int(done.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, as_json, error)
+    except RobustregError as error:
+        return _fail(str(error), error.exit_code, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        again = " ".join(("robustreg", *arguments))
+        return _fail(f"interrupted; finished runs are safe. To go on, start it again: {again}", INTERRUPTED, as_json)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, code: int, as_json: bool, error: click.ClickException | None = None) -> int:
+    if as_json:
+        click.echo(json.dumps({"error": {"message": message, "exit_code": code}}))
+    context: Any = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+    click.echo(f"Error: {message}", err=True)
+    return code
+
+
+def main() -> None:
+    """Run the command line on the process's arguments and exit."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""Options that several commands share, and their values; free of torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import UsageError, suggest
+from ..spec import Ratio, parse_term
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PROTOCOLS = ("quick", "standard", "paper")
+
+
+class Numbers(click.ParamType):
+    """A list such as `0,1/16,0.5`, as floats."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the numbers, or fail with the place marked."""
+        if isinstance(value, (tuple, list)):
+            return tuple(float(v) for v in value)
+        if isinstance(value, (int, float)):
+            return (float(value),)
+        try:
+            settings = parse_term(f"x:{value}").settings
+        except UsageError:
+            settings = ()
+        numbers = settings[0].values if len(settings) == 1 and settings[0].key is None else ()
+        if not numbers or not all(isinstance(v, (int, float, Ratio)) and not isinstance(v, bool) for v in numbers):
+            self.fail(f"{value!r} is not a list of numbers such as 0,1/16,0.5", param, ctx)
+        return tuple(float(v) for v in numbers)  # type: ignore[arg-type]
+
+
+NUMBERS = Numbers()
+
+
+def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """Take the options of a TOML file as defaults, so that what is typed goes before what is in the file."""
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+    values = values.get("study", values)
+    names = {parameter.name for parameter in ctx.command.params} - {param.name}
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in names:
+            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, [n for n in names if n])}")
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+    return path
+
+
+def data_option(function: F) -> F:
+    """Add --data."""
+    return click.option(
+        "--data", default="digits", show_default=True, metavar="NAME[:key=value,...]",
+        help="Data set: robustreg data list, or folder:PATH.",
+    )(function)  # fmt: skip
+
+
+def model_option(function: F) -> F:
+    """Add --model."""
+    return click.option(
+        "--model", default="mlp", show_default=True, metavar="NAME[:key=value,...]",
+        help="Network: mlp:hidden=64, cnn, resnet18 ..., or package.module:callable.",
+    )(function)  # fmt: skip
+
+
+def recipe_options(function: F) -> F:
+    """Add what decides how a run is trained."""
+    for option in reversed(
+        (
+            click.option("--epochs", type=click.IntRange(min=0), help="Epochs of a training."),
+            click.option("--batch-size", type=click.IntRange(min=1), help="Images a step [50]."),
+            click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Optimizer [sgd]."),
+            click.option("--learning-rate", type=float, help="Base learning rate [0.05]."),
+            click.option("--momentum", type=float, help="Momentum [0.9]."),
+            click.option("--weight-decay", type=float, help="The optimizer's weight decay [0]."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def attack_options(function: F) -> F:
+    """Add what decides the attacks."""
+    for option in reversed(
+        (
+            click.option("--eps", type=NUMBERS, metavar="0,1/16,...", help="Attack sizes, in pixel units."),
+            click.option("--headline-eps", type=NUMBERS, metavar="EPS", help="The size at which robustness is judged."),
+            click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True),
+            click.option("--protocol", type=click.Choice(PROTOCOLS), default="quick", show_default=True),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def common_options(function: F) -> F:
+    """Add --device, --json and -f."""
+    for option in reversed(
+        (
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
+            click.option(
+                "-f", "--file", type=click.Path(), callback=_read_file, is_eager=True, expose_value=False,
+                metavar="STUDY.TOML", help="Take options from a TOML file.",
+            ),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def recipe_settings(**given: Any) -> dict[str, Any]:
+    """Return the recipe settings that were given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def one(numbers: tuple[float, ...] | None, option: str) -> float | None:
+    """Return the single number of an option that takes one."""
+    if numbers is not None and len(numbers) != 1:
+        raise UsageError(f"{option} takes one number, got {len(numbers)}")
+    return numbers[0] if numbers else None
+
+
+def device_of(name: str) -> str:
+    """Return the torch device a user asked for; `auto` is CUDA where there is one."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,89 @@
+"""What goes to standard output (data) and to standard error (everything said on the way)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from ..study import Progress
+
+    Show = Any
+
+PLAIN_WIDTH = 120  # where the output is no terminal
+QUIET_SECONDS = 5.0  # between two lines of progress where it cannot be drawn
+
+
+def console(file: TextIO | None = None) -> Console:
+    """Return a console on `file` (standard output); colour and drawing only on a terminal, and not with NO_COLOR."""
+    where = file or sys.stdout
+    return Console(file=where, width=None if where.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=False)
+
+
+def say(message: str) -> None:
+    """Say something that is not data."""
+    click.echo(message, err=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; numbers that JSON does not have become null."""
+    click.echo(json.dumps(finite(document), indent=2))
+
+
+def finite(value: Any) -> Any:
+    """Return plain values with every infinite or undefined number replaced by None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """Give a function that shows how far a study is: drawn on a terminal, else a line now and then."""
+    error = console(sys.stderr)
+    if not error.is_terminal:
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
+    with Bar(*columns, console=error, transient=True) as bar:
+        task = bar.add_task("", total=None, left="")
+
+        def show(at: Progress) -> None:
+            failed = f" · {at.failed} failed" if at.failed else ""
+            left = f"{duration(at.seconds_left)} left{failed}" if at.seconds_left is not None else failed
+            bar.update(task, completed=at.done, total=at.total, left=left, description=at.running)
+
+        yield show
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._said = -QUIET_SECONDS
+
+    def __call__(self, at: Progress) -> None:
+        now = time.monotonic()
+        if at.running and now - self._said >= QUIET_SECONDS:
+            left = f", {duration(at.seconds_left)} left" if at.seconds_left is not None else ""
+            say(f"run {at.done + 1} of {at.total}{left}: {at.running}")
+            self._said = now
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,112 @@
+"""`robustreg plugins`: what is installed, and from where."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from .output import console, print_json
+
+PLUGIN_ERROR = 4
+
+
+@click.group("plugins")
+def command() -> None:
+    """List what is installed and from where, and what each thing takes."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def list_(as_json: bool) -> int:
+    """List regularizers, attacks, measures, data sets and models, and plugins that failed."""
+    from rich.table import Table
+
+    from ..plugins import discover
+
+    catalogue = discover()
+    rows = [
+        {"name": name, "kind": kind.removesuffix("s"), "plugin": origin.plugin, "distribution": origin.distribution,
+         "version": origin.version, "status": "ok", "about": _about(catalogue.offers[kind][name])}
+        for (kind, name), origin in catalogue.origins.items()
+    ]  # fmt: skip
+    for failure in catalogue.failures:
+        origin = failure.origin
+        rows.append(
+            {"name": origin.plugin, "kind": "plugin", "plugin": origin.plugin, "distribution": origin.distribution,
+             "version": origin.version, "status": "failed", "about": failure.message}
+        )  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return 0
+    table = Table("kind", "name", "from", "what it is", show_lines=False)
+    for row in rows:
+        from_ = f"{row['distribution']} {row['version']}"
+        table.add_row(row["kind"], row["name"], from_, f"{'FAILED: ' * (row['status'] == 'failed')}{row['about']}")
+    console().print(table)
+    return 0
+
+
+@command.command("info")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def info(name: str, as_json: bool) -> int:
+    """Say what NAME does, where it comes from, and what can be set."""
+    from ..errors import UsageError, suggest
+    from ..plugins import KINDS, discover
+
+    catalogue = discover()
+    found = [kind for kind in KINDS if name in catalogue.offers[kind]]
+    if not found:
+        known = {name for kind in KINDS for name in catalogue.offers[kind]}
+        raise UsageError(f"nothing installed is called {name!r}.{suggest(name, known)} All: robustreg plugins list")
+    described = [_describe(kind, catalogue.offers[kind][name], catalogue.origins[kind, name]) for kind in found]
+    if as_json:
+        print_json(described[0] if len(described) == 1 else described)
+        return 0
+    out = console()
+    for about in described:
+        out.print(f"{about['kind']} {about['name']}, from {about['distribution']} {about['version']}", markup=False)
+        out.print(about["about"], markup=False)
+        for option in about["options"]:
+            out.print(
+                f"  {option['name']} = {option['default']}   {option['range']}   {option['doc']}".rstrip(), markup=False
+            )
+    return 0
+
+
+def _about(offer: Any) -> str:
+    text = getattr(offer, "about", None) or inspect.getdoc(offer) or ""
+    return str(text).strip().splitlines()[0] if text else ""
+
+
+def _describe(kind: str, offer: Any, origin: Any) -> dict[str, Any]:
+    if kind == "regularizers":
+        about = inspect.getdoc(offer) or ""
+        options = [
+            {"name": f"{name} ({knob.symbol})" if knob.symbol else name, "default": knob.default,
+             "range": knob.range(), "doc": knob.doc}
+            for name, knob in offer.knobs.items()
+        ]  # fmt: skip
+    else:
+        function = getattr(offer, "build", None) or getattr(offer, "load", None) or getattr(offer, "run", None)
+        about = "\n".join(filter(None, (getattr(offer, "about", ""), inspect.getdoc(function) if function else "")))
+        options = _options(function) if function else []
+    return {
+        "name": offer.name,
+        "kind": kind.removesuffix("s"),
+        "distribution": origin.distribution,
+        "version": origin.version,
+        "about": about,
+        "options": options,
+    }
+
+
+def _options(function: Any) -> list[dict[str, Any]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [
+        {"name": p.name, "default": None if p.default is p.empty else p.default, "range": "", "doc": ""}
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
+    ]

@@ -1,0 +1,24 @@
+"""Data sets as tensors, their splits, and labels corrupted on purpose."""
+
+from __future__ import annotations
+
+from .dataset import Dataset, DataSource, Stream
+from .labels import MODES, Corruption, corrupt_labels
+from .sources import datasets, load_data
+from .split import Split, Splits, pixels
+from .splitting import make_splits
+
+__all__ = [
+    "MODES",
+    "Corruption",
+    "DataSource",
+    "Dataset",
+    "Split",
+    "Splits",
+    "Stream",
+    "corrupt_labels",
+    "datasets",
+    "load_data",
+    "make_splits",
+    "pixels",
+]

@@ -1,0 +1,58 @@
+"""The built-in data sources, and loading a data set by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..errors import UsageError
+from ..hookspecs import hookimpl
+from . import afhq, digits, folder, torchvision_sets
+from .dataset import Dataset, DataSource
+from .options import PARTS, load_with, parse, size_of
+from .split import Splits
+from .splitting import make_splits
+
+
+@hookimpl
+def datasets() -> list[DataSource]:
+    """Offer the built-in data sets."""
+    return [digits.source, folder.source, *torchvision_sets.sources, afhq.source]
+
+
+def load_data(
+    data: str | DataSource | Dataset,
+    *,
+    seed: int = 0,
+    sources: Iterable[DataSource] | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Splits:
+    """Return the splits of a data set.
+
+    Args:
+        data: what to load: `digits`, `folder:PATH,size=32` or another name with its options (see `options.parse`); a
+            source; or a data set already in memory.
+        seed: what the splits are drawn with.
+        sources: where to look for a name; the built-in sources by default.
+        say: is called with messages the user should see, such as a licence before a download.
+        **options: `train`, `val` and `test`, the sizes of the parts, and the options of the source. They go before
+            those in the text.
+
+    Raises:
+        UsageError: for an unknown name or option.
+        DataError: for data that is missing, damaged, or too small for the sizes asked for.
+    """
+    if isinstance(data, str):
+        known = {source.name: source for source in (datasets() if sources is None else sources)}
+        name, typed = parse(data, known)
+        options = {**typed, **options}
+        data = known[name]
+    sizes = {part: size_of(part, options.pop(part)) for part in PARTS if part in options}
+    if isinstance(data, DataSource):
+        dataset = load_with(data, options, say)
+    elif options:
+        raise UsageError(f"data {data.name!r} is already loaded and has no option {min(options)!r}")
+    else:
+        dataset = data
+    return make_splits(dataset, seed=seed, **sizes)

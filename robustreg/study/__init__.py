@@ -1,0 +1,22 @@
+"""Studies: what to run, running it, keeping it, and what it says."""
+
+from .compare import Progress, compare, run_plan
+from .comparison import Comparison
+from .plan import BASELINE, DEFAULT_ARMS, Plan, make_plan, versions
+from .record import Record
+from .store import Store, write_whole
+
+__all__ = [
+    "BASELINE",
+    "DEFAULT_ARMS",
+    "Comparison",
+    "Plan",
+    "Progress",
+    "Record",
+    "Store",
+    "compare",
+    "make_plan",
+    "run_plan",
+    "versions",
+    "write_whole",
+]

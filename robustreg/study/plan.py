@@ -1,0 +1,259 @@
+"""What a study will run: arms x seeds x label conditions, and the identity of each run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..attacks import eps_grid, protocol_attacks
+from ..data import Dataset, DataSource, Splits, load_data
+from ..errors import UsageError
+from ..models import check_fits, count_parameters
+from ..noise import fold, seed_key
+from ..plugins import Catalogue
+from ..regularizer import Regularizer
+from ..resolve import Arm, Buildable, arms_of, model_of
+from ..spec import Spec
+from ..training import Recipe
+from .conditions import LabelCondition
+from .protocol import Protocol, protocol_of
+
+BASELINE = "none"
+DEFAULT_ARMS = (
+    "none", "l1", "l2", "dropout", "shift", "input_noise", "label_smoothing", "mixup", "early_stopping", "cosine",
+    "fgsm_training",
+)  # fmt: skip
+
+ArmLike = str | Spec | Regularizer | Sequence[Regularizer]
+DataLike = str | DataSource | Dataset | Callable[[int], Splits]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch and robustreg."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "robustreg": metadata.version("robustreg"),
+    }
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training to do: arm x seed x label condition."""
+
+    arm: Arm
+    seed: int
+    condition: LabelCondition
+
+    def __str__(self) -> str:
+        return f"{self.arm.name} · seed {self.seed} · {self.condition} labels"
+
+
+@dataclass
+class Plan:
+    """A study, resolved: everything that decides its results, as objects.
+
+    Loading and model building are kept per seed, since all arms of a seed share the split and the initial weights.
+    """
+
+    data_name: str
+    model_name: str
+    arms: list[Arm]
+    seeds: tuple[int, ...]
+    conditions: tuple[LabelCondition, ...]
+    recipe: Recipe
+    protocol: Protocol
+    eps: tuple[float, ...]
+    headline_eps: float
+    norm: str
+    device: str
+    catalogue: Catalogue
+    load: Callable[[int], Splits]
+    build: Callable[[tuple[int, ...], int], nn.Module]
+    _splits: dict[int, Splits] = field(default_factory=dict)
+    _models: dict[int, tuple[nn.Module, str]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A name for the study's folder."""
+        text = f"{self.data_name}-{self.model_name}"
+        return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[-60:].strip("-.")
+
+    def runs(self) -> Iterator[PlannedRun]:
+        """Every run, seed by seed, so that a stopped study has whole seeds to compare."""
+        for seed in self.seeds:
+            for condition in self.conditions:
+                for arm in self.arms:
+                    yield PlannedRun(arm, seed, condition)
+
+    def splits(self, seed: int) -> Splits:
+        """Return the splits of a seed."""
+        if seed not in self._splits:
+            self._splits[seed] = self.load(seed)
+        return self._splits[seed]
+
+    def model(self, seed: int) -> nn.Module:
+        """Return the initial network of a seed, the same for every arm and label condition."""
+        return self._model(seed)[0]
+
+    def parameters(self) -> int:
+        """Return the number of trainable parameters of the network."""
+        return count_parameters(self.model(self.seeds[0]))
+
+    def recipe_of(self, condition: LabelCondition) -> Recipe:
+        """Return the recipe under a label condition, which has its own number of epochs."""
+        return Recipe(**{**asdict(self.recipe), "epochs": condition.epochs})
+
+    def identity(self, run: PlannedRun) -> str:
+        """Return a hash of everything that decides the result of a run."""
+        splits = self.splits(run.seed)
+        decides = {
+            "versions": self.versions(run.arm),
+            "split": splits.hash,
+            "weights": self._model(run.seed)[1],
+            "regularizers": run.arm.settings(),
+            "seed": run.seed,
+            "condition": asdict(run.condition),
+            "recipe": asdict(self.recipe_of(run.condition)),
+            "eps": [*self.eps, self.headline_eps],
+            "norm": self.norm,
+            "protocol": self.protocol.name,
+            "device": self.device,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
+
+    def measures(self) -> dict[str, bool | None]:
+        """Return the measures there are, and whether higher is better (None: neither)."""
+        return {name: measure.higher_is_better for name, measure in self.catalogue.offers["measures"].items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the resolved study as plain values: what decides its numbers, for records and reports."""
+        full = [condition for condition in self.conditions if condition.images is not None]
+        return {
+            "name": self.name,
+            "data": self.data_name,
+            "model": self.model_name,
+            "parameters": self.parameters(),
+            "seeds": list(self.seeds),
+            "epochs": self.recipe.epochs,
+            "recipe": asdict(self.recipe),
+            "label_conditions": [str(condition) for condition in self.conditions],
+            "random_labels": [asdict(condition) for condition in full],
+            "train_images": len(self.splits(self.seeds[0]).train),
+            "test_images": len(self.splits(self.seeds[0]).test),
+            "classes": list(self.splits(self.seeds[0]).classes),
+            "eps": list(self.eps),
+            "headline_eps": self.headline_eps,
+            "norm": self.norm,
+            "attacks": [attack.name for attack in protocol_attacks(self.protocol.name)],
+            "protocol": self.protocol.name,
+            "device": self.device,
+            "versions": self.versions(),
+            "split_hashes": {str(seed): self.splits(seed).hash for seed in self.seeds},
+            "notes": list(self.splits(self.seeds[0]).notes),
+        }
+
+    def manifest(self, seed: int) -> dict[str, Any]:
+        """Return what a model file says of itself, so that it can be loaded without the study."""
+        splits = self.splits(seed)
+        return {
+            "model": self.model_name,
+            "data": self.data_name,
+            "shape": list(splits.shape),
+            "classes": len(splits.classes),
+            "versions": self.versions(),
+        }
+
+    def versions(self, *arms: Arm) -> dict[str, str]:
+        """Return the versions of Python, the core, torch and the plugins that the arms come from."""
+        found = versions()
+        for member in (member for arm in arms or self.arms for member in arm.regularizers):
+            origin = self.catalogue.origins.get(("regularizers", type(member).name))
+            if origin is not None:
+                found[origin.distribution] = origin.version
+        return found
+
+    def _model(self, seed: int) -> tuple[nn.Module, str]:
+        if seed not in self._models:
+            splits = self.splits(seed)
+            with torch.random.fork_rng():
+                torch.manual_seed(fold(seed_key(seed), "weights"))
+                model = self.build(splits.shape, len(splits.classes))
+            check_fits(model, splits.shape, len(splits.classes), self.model_name)
+            digest = hashlib.sha256(repr(model).encode())
+            for name, tensor in model.state_dict().items():
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            self._models[seed] = (model, digest.hexdigest())
+        return self._models[seed]
+
+
+def make_plan(
+    arms: Iterable[ArmLike] = (),
+    *,
+    catalogue: Catalogue,
+    data: DataLike = "digits",
+    model: Buildable = "mlp",
+    seeds: int | Iterable[int] | None = None,
+    protocol: str = "quick",
+    label_noise: Iterable[float] = (0.0, 1.0),
+    label_mode: str = "uniform",
+    eps: Iterable[float] | None = None,
+    headline_eps: float | None = None,
+    norm: str = "linf",
+    device: str = "cpu",
+    say: Callable[[str], None] | None = None,
+    recipe: Recipe | None = None,
+    **settings: Any,
+) -> Plan:
+    """Resolve names into a plan; see `compare` for the arguments.
+
+    Raises:
+        UsageError: for anything that cannot be run, before anything is trained.
+        DataError: for data that is missing or damaged.
+    """
+    rules = protocol_of(protocol)
+    chosen = arms_of([BASELINE, *(arms or DEFAULT_ARMS)], catalogue)
+    which = tuple(range(rules.seeds if seeds is None else seeds) if seeds is None or isinstance(seeds, int) else seeds)
+    if not which or len(set(which)) != len(which):
+        raise UsageError(f"a study needs at least one seed, each named once; got {list(which)}")
+    base = Recipe(**{**asdict(recipe or Recipe(epochs=rules.epochs)), **settings})
+    load, data_name = _loader(data, catalogue, say)
+    splits = load(which[0])
+    grid, headline = eps_grid(splits.name, splits.shape, norm)
+    grid = tuple(sorted({0.0, *(float(e) for e in eps)})) if eps is not None else grid
+    if headline_eps is None:
+        headline = headline if headline in grid else grid[len(grid) // 2]
+    else:
+        headline, grid = headline_eps, tuple(sorted({*grid, headline_eps}))
+    if not all(0 <= e <= 1 for e in grid):
+        raise UsageError(f"eps is in pixel units from 0 to 1, got {', '.join(f'{e:g}' for e in grid)}")
+    model_name, build = model_of(model, catalogue)
+    random_epochs = settings.get("epochs", recipe.epochs if recipe else rules.random_epochs)
+    conditions = tuple(
+        LabelCondition(rate, label_mode, rules.random_images, max(random_epochs, rules.random_epochs))
+        if rate == 1
+        else LabelCondition(rate, label_mode, None, base.epochs)
+        for rate in sorted({0.0, *(float(rate) for rate in label_noise)})
+    )
+    plan = Plan(data_name, model_name, chosen, which, conditions, base, rules, grid, headline, norm, device, catalogue, load, build)
+    plan._splits[which[0]] = splits
+    plan.model(which[0])
+    return plan
+
+
+def _loader(
+    data: DataLike, catalogue: Catalogue, say: Callable[[str], None] | None
+) -> tuple[Callable[[int], Splits], str]:
+    if callable(data) and not isinstance(data, DataSource):
+        return data, getattr(data, "__name__", "data")
+    sources = list(catalogue.offers["datasets"].values())
+    name = data if isinstance(data, str) else data.name
+    return (lambda seed: load_data(data, seed=seed, sources=sources, say=say)), name
