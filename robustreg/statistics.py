@@ -212,7 +212,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     rate, weight = successes / n, z * z / n
     center = (rate + weight / 2) / (1 + weight)
     half = math.sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
-    return (center - half if successes else 0.0), (center + half if successes < n else 1.0)
+    return center - half, (center + half if successes < n else 1.0)
 
 
 def word(

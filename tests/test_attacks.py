@@ -1,15 +1,13 @@
-"""FGSM and PGD: against other libraries, closed forms, float64 and brute force."""
+"""FGSM against other libraries and float64; every attack against its contract."""
 
 import foolbox
 import pytest
 import torch
-import torchattacks
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from robustreg.attacks import fgsm, margin, pgd, scale_free
-from robustreg.attacks.losses import cross_entropy, find_loss
+from robustreg.attacks import fgsm, pgd
 from robustreg.errors import UsageError
 from robustreg.threat import ThreatModel
 
@@ -70,51 +68,26 @@ def accuracy(model, x, y):
         return float((model(x).argmax(-1) == y).double().mean())
 
 
-# --- losses -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("classes", [2, 3, 10])
-@pytest.mark.parametrize("shift", [0.0, -100.0])
-def test_losses_equal_their_definitions_also_for_negative_logits(classes, shift):
-    torch.manual_seed(classes)
-    logits, labels = torch.randn(20, classes, dtype=torch.float64) * 3 + shift, torch.randint(classes, (20,))
-    for row, label, free, gap in zip(logits, labels, scale_free(logits, labels), margin(logits, labels), strict=True):
-        others = torch.cat((row[:label], row[label + 1 :]))
-        assert torch.isclose(free, others.exp().sum().log() - row[label])
-        assert gap == others.max() - row[label]
-    softplus = F.softplus(scale_free(logits, labels))
-    assert torch.allclose(softplus, F.cross_entropy(logits, labels, reduction="none"))
-    assert torch.equal((margin(logits, labels) > 0), logits.argmax(-1) != labels)
-
-
-def test_the_scale_free_loss_keeps_its_gradient_where_cross_entropy_loses_it():
-    logits = torch.tensor([[200.0, 0.0, -20.0]], requires_grad=True)
-    label = torch.tensor([0])
-    (lost,) = torch.autograd.grad(cross_entropy(logits, label).sum(), logits)
-    (kept,) = torch.autograd.grad(scale_free(logits, label).sum(), logits)
-    assert (lost == 0).all()
-    assert torch.allclose(kept, torch.tensor([[-1.0, 1.0, 0.0]]), atol=1e-6)
-
-
-def test_a_loss_is_found_by_name_and_a_function_is_taken_as_it_is():
-    assert find_loss("margin") is margin
-    assert find_loss(torch.dot) is torch.dot
-    with pytest.raises(UsageError, match="Did you mean 'margin'"):
-        find_loss("margn")
-
-
 # --- FGSM ---------------------------------------------------------------------------------------------------------
+
+
+def foolbox_fgsm(model, x, y, eps):
+    attack = foolbox.attacks.LinfFastGradientAttack(random_start=False)
+    return attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, y, epsilons=eps)[1]
+
+
+def torchattacks_fgsm(model, x, y, eps):
+    # No test requirement: its pins keep it from being installed beside other packages.
+    return pytest.importorskip("torchattacks").FGSM(model, eps=eps)(x, y)
 
 
 @pytest.mark.parametrize("make", [mlp, cnn])
 @pytest.mark.parametrize("eps", [8 / 255, 2 / 16])
-def test_fgsm_equals_torchattacks_and_foolbox_image_for_image(make, eps):
+@pytest.mark.parametrize("theirs", [foolbox_fgsm, torchattacks_fgsm])
+def test_fgsm_equals_other_libraries_image_for_image(make, eps, theirs):
     model = make()
     ours = fgsm(model, x, y, eps=eps)
-    assert torch.equal(ours, torchattacks.FGSM(model, eps=eps)(x, y))
-    attack = foolbox.attacks.LinfFastGradientAttack(random_start=False)
-    _, theirs, _ = attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, y, epsilons=eps)
-    assert torch.equal(ours, theirs)
+    assert torch.equal(ours, theirs(model, x, y, eps))
     assert not torch.equal(ours, x)
 
 
@@ -137,7 +110,7 @@ def test_fgsm_on_a_saturated_model_equals_float64_where_libraries_stop_moving(tr
     (gradient,) = torch.autograd.grad((others.logsumexp(-1) - logits[torch.arange(300), labels]).sum(), image)
     reference = (points.double() + 0.1 * gradient.sign()).clamp(0, 1)
     assert torch.allclose(ours.double(), reference, atol=1e-6)
-    theirs = torchattacks.FGSM(model, eps=0.1)(points, labels)
+    theirs = foolbox_fgsm(model, points, labels, 0.1)
     assert accuracy(model, theirs, labels) > accuracy(model, ours, labels) + 0.2
 
 
@@ -164,130 +137,6 @@ def test_larger_logits_do_not_look_robust_to_the_scale_free_loss_as_they_do_to_c
     assert free[1 / 4] == entropy[1 / 4] and free[1] == entropy[1]
     assert abs(free[4] - free[1]) <= 0.02 and abs(free[20] - free[1]) <= 0.02 and abs(free[1 / 4] - free[1]) <= 0.08
     assert entropy[20] > free[20] + 0.15
-
-
-# --- closed forms -------------------------------------------------------------------------------------------------
-
-
-def linear(classes=2, inputs=12):
-    torch.manual_seed(3)
-    return nn.Linear(inputs, classes).double()
-
-
-def grey(count, inputs=12, spread=0.2):
-    torch.manual_seed(4)
-    return 0.5 + spread * (2 * torch.rand(count, inputs, dtype=torch.float64) - 1)
-
-
-@pytest.mark.parametrize("attack", [fgsm, pgd])
-@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2)])
-def test_attacks_on_a_linear_binary_model_break_exactly_what_the_dual_norm_says(attack, norm, dual):
-    model, points = linear(), grey(400)
-    labels = torch.randint(2, (400,), generator=torch.Generator().manual_seed(5))
-    eps = 0.1 if norm == "linf" else 0.25
-    weight = (model.weight[1] - model.weight[0]).detach()
-    gap = (2 * labels - 1) * (points @ weight + (model.bias[1] - model.bias[0]).detach())
-    robust = gap > eps * weight.norm(p=dual)  # the box is further away than eps
-    moved = attack(model, points, labels, eps=eps, norm=norm)
-    # Small l2 steps approach the best image of the sphere and do not quite reach it.
-    decided = (gap - eps * weight.norm(p=dual)).abs() > (0.01 * eps if (norm, attack) == ("l2", pgd) else 1e-9)
-    assert decided.sum() >= 390
-    assert torch.equal((model(moved).argmax(-1) == labels)[decided], robust[decided])
-    assert 0.05 < robust.double().mean() < (gap > 0).double().mean() - 0.05
-
-
-def test_fgsm_and_pgd_use_the_box_as_a_linear_model_says():
-    model, points = linear(), grey(400, spread=0.5)
-    labels = torch.zeros(400, dtype=torch.int64)
-    weight = (model.weight[1] - model.weight[0]).detach()
-    reach = torch.where(weight > 0, (points + 0.2).clamp(max=1), (points - 0.2).clamp(min=0))
-    robust = reach @ weight + (model.bias[1] - model.bias[0]).detach() <= 0
-    for attack in (fgsm, pgd):
-        assert torch.equal(model(attack(model, points, labels, eps=0.2)).argmax(-1) == labels, robust)
-    assert 0 < robust.sum() < 400
-
-
-# --- PGD ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("loss", ["scale_free", "margin"])
-def test_pgd_from_the_fgsm_image_breaks_whatever_fgsm_breaks(trained, test_points, norm, loss):
-    points, labels = test_points
-    eps = 0.1 if norm == "linf" else 0.5
-    fast = trained(fgsm(trained, points, labels, eps=eps, norm=norm)).argmax(-1) == labels
-    moved = pgd(trained, points, labels, eps=eps, norm=norm, loss=loss, steps=5, fgsm_start=True)
-    slow = trained(moved).argmax(-1) == labels
-    clean = trained(points).argmax(-1) == labels
-    assert not (slow & clean & ~fast).any()
-    assert slow.sum() < fast.sum()
-
-
-def test_pgd_agrees_with_foolbox_on_how_many_it_breaks(trained, test_points):
-    points, labels = test_points
-    ours = accuracy(trained, pgd(trained, points, labels, eps=0.1, steps=40), labels)
-    attack = foolbox.attacks.LinfPGD(steps=40, rel_stepsize=2.5 / 40, random_start=True)
-    torch.manual_seed(0)
-    wrapped = foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu")
-    _, _, broken = attack(wrapped, points, labels, epsilons=0.1)
-    assert abs(ours - float((~broken).double().mean())) <= 0.02
-
-
-def test_more_restarts_break_no_less(trained, test_points):
-    points, labels = test_points
-    one, five = (pgd(trained, points, labels, eps=0.1, steps=3, restarts=count) for count in (1, 5))
-    left = [trained(moved).argmax(-1) == labels for moved in (one, five)]
-    assert not (left[1] & ~left[0]).any()
-    assert left[1].sum() < left[0].sum()
-
-
-def test_pgd_equals_a_plain_loop_that_keeps_every_iterate(trained, test_points):
-    points, labels = (part[:40] for part in test_points)
-    model, eps, steps = scaled(trained, 1).double(), 0.1, 6
-    points = points.double()
-    ours = pgd(model, points, labels, eps=eps, steps=steps, fgsm_start=True)
-    expected = points.clone()
-    for index in range(len(points)):
-        one, label = points[index : index + 1], labels[index : index + 1]
-        if int(model(one).argmax()) != int(label):
-            continue
-
-        def gradient(image, label=label):
-            image = image.clone().requires_grad_()
-            return torch.autograd.grad(scale_free(model(image), label).sum(), image)[0]
-
-        iterates = [(one + eps * gradient(one).sign()).clamp(0, 1)]
-        for _ in range(steps):
-            moved = iterates[-1] + 2.5 * eps / steps * gradient(iterates[-1]).sign()
-            iterates.append(torch.min(torch.max(moved, one - eps), one + eps).clamp(0, 1))
-        broken = [image for image in iterates if int(model(image).argmax()) != int(label)]
-        losses = [float(scale_free(model(image), label).detach()) for image in iterates]
-        expected[index] = (broken or [iterates[losses.index(max(losses))]])[0][0]
-    assert torch.allclose(ours, expected, atol=1e-12)
-
-
-def test_pgd_leaves_points_that_are_wrong_already_and_fgsm_does_not(trained, test_points):
-    points, labels = test_points
-    wrong = trained(points).argmax(-1) != labels
-    assert wrong.any()
-    assert torch.equal(pgd(trained, points, labels, eps=0.1)[wrong], points[wrong])
-    assert not torch.equal(fgsm(trained, points, labels, eps=0.1)[wrong], points[wrong])
-
-
-@pytest.mark.parametrize("settings", [{}, {"restarts": 3, "fgsm_start": True}, {"loss": "margin"}])
-def test_pgd_does_to_a_sample_the_same_in_any_batch(trained, test_points, settings):
-    points, labels = test_points
-    model, points = scaled(trained, 1).double(), points.double()
-    settings = {"eps": 0.1, "steps": 10, "seed": 7, **settings}
-    whole = pgd(model, points, labels, **settings)
-    order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
-    permuted = pgd(model, points[order], labels[order], samples=order, **settings)
-    assert torch.equal(permuted, whole[order])
-    assert torch.equal(pgd(model, points, labels, batch_size=37, **settings), whole)
-    some = order[:11]
-    assert torch.equal(pgd(model, points[some], labels[some], samples=some, **settings), whole[some])
-    other = {**settings, "seed": 8}
-    assert not torch.equal(pgd(model, points, labels, **other), whole)
 
 
 # --- every attack -------------------------------------------------------------------------------------------------
@@ -424,9 +273,3 @@ def test_what_cannot_be_attacked_is_refused(name, arguments, says):
     settings = {"model": mlp(), "x": x, "y": y, "eps": 0.1, **arguments}
     with pytest.raises(UsageError, match=says):
         ATTACKS[name](**settings)
-
-
-@pytest.mark.parametrize("setting", ["steps", "restarts", "step_size"])
-def test_pgd_refuses_settings_below_their_range(setting):
-    with pytest.raises(UsageError, match=setting):
-        pgd(mlp(), x, y, eps=0.1, **{setting: 0})

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import trustme
+import urllib3
 
 from robustreg.data import download
 from robustreg.data.archive import gunzip, unpack
@@ -154,6 +155,14 @@ def test_a_failed_download_says_why_and_leaves_nothing(get, tmp_path, servers, p
     assert left(tmp_path) == []
     assert servers[1].asked == []  # nothing was ever asked over plain http
     assert get("whole", known_hash=SHA256).read_bytes() == CONTENT  # and the next try works
+
+
+def test_a_cut_is_noticed_also_where_urllib3_does_not_look(get, tmp_path, monkeypatch):
+    never = property(lambda self: False, lambda self, value: None)  # as releases before 2 were
+    monkeypatch.setattr(urllib3.response.HTTPResponse, "enforce_content_length", never, raising=False)
+    with pytest.raises(DataError, match="cut off after 1,000 of 512,000 bytes"):
+        get("cut")
+    assert left(tmp_path) == []
 
 
 def test_plain_http_is_not_even_asked(get, tmp_path, servers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .dataset import Dataset, DataSource, Stream
 from .labels import MODES, Corruption, corrupt_labels
-from .sources import datasets, load_data
+from .sources import datasets, fetch_data, load_data, load_dataset
 from .split import Split, Splits, pixels
 from .splitting import make_splits
 
@@ -18,7 +18,9 @@ __all__ = [
     "Stream",
     "corrupt_labels",
     "datasets",
+    "fetch_data",
     "load_data",
+    "load_dataset",
     "make_splits",
     "pixels",
 ]

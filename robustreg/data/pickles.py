@@ -34,7 +34,7 @@ def load_arrays(file: Path) -> dict[str, Any]:
     with file.open("rb") as content:
         try:
             values = _Plain(content, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, IndexError, AttributeError, TypeError, OverflowError) as error:
+        except Exception as error:  # a damaged pickle may raise anything, also from inside of numpy
             raise ValueError(f"{file.name} cannot be unpickled: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file.name} holds a {type(values).__name__}, expected a dictionary")

@@ -89,7 +89,7 @@ class Split:
         device = self.y.device if device is None else device
         source = self._in_memory if isinstance(self.x, Tensor) else self._from_stream
         for x, y in source(order, size):
-            yield pixels(x.to(device, non_blocking=True)), y.to(device, non_blocking=True)
+            yield pixels(x.to(device)), y.to(device)
 
     def _in_memory(self, order: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         assert isinstance(self.x, Tensor)

@@ -69,9 +69,7 @@ def ce_far_from_margin(report: AttackReport) -> Flag | None:
     if not {"pgd", "pgd_margin"} <= set(accuracy):
         return None
     value = accuracy["pgd"] - accuracy["pgd_margin"]
-    says = (
-        f"PGD accuracy on cross-entropy minus that on the margin is {100 * value:+.1f} points at {_at(report)}"
-    )
+    says = f"PGD accuracy on cross-entropy minus that on the margin is {100 * value:+.1f} points at {_at(report)}"
     return _flag("ce_far_from_margin", _level(value, 0.03, 0.10), value, says, "cross-entropy is a poor guide here")
 
 

@@ -1,5 +1,6 @@
 """Dropout layers put into any model."""
 
+import torch
 from torch import Tensor, nn
 
 from .. import layers
@@ -23,7 +24,7 @@ class Dropout(Regularizer):
 
     name = "dropout"
     strength = Knob(0.5, high=0.99, symbol="p", doc="probability of dropping a hidden unit")
-    input = Knob(0.0, high=0.99, doc="probability of dropping a pixel")
+    input = Knob(0.0, high=0.99, doc="probability of dropping a pixel; strength 0 turns it off too")
     layers = Knob("linear", choices=("linear", "all"), doc="in front of linear layers alone, or of convolutions too")
 
     @hookimpl
@@ -37,7 +38,7 @@ class Dropout(Regularizer):
         for module in hidden:
             _thin(module, self.strength)
         if float(self.input):
-            _thin(weighted[0], self.input)
+            _thin(weighted[0], torch.where(self.strength > 0, self.input, 0))
         return model
 
 

@@ -18,14 +18,15 @@ class Flip(Regularizer):
 
     name = "flip"
     strength = Knob(0.5, high=1, symbol="p", doc="probability of a left-right mirror image")
-    vertical = Knob(0.0, high=1, doc="probability of turning the image upside down")
+    vertical = Knob(0.0, high=1, doc="probability of turning the image upside down; strength 0 turns it off too")
 
     @hookimpl
     def batch(self, x: Tensor, y: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the mirrored images and their labels."""
         if x.ndim != 4:
             raise ValueError(f"{self.name} needs images (batch, channels, height, width), got {tuple(x.shape)}")
-        for p, dimension in ((self.strength, 3), (self.vertical, 2)):
+        vertical = torch.where(self.strength > 0, self.vertical, 0)
+        for p, dimension in ((self.strength, 3), (vertical, 2)):
             chosen = rng.bernoulli(p, len(x), 1, 1, 1)
             x = torch.where(chosen, x.flip(dimension), x)
         return x, y

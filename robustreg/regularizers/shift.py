@@ -45,4 +45,3 @@ class Shift(Regularizer):
         reach = self.strength.floor()
         offsets = ((2 * reach + 1) * rng.uniform(2, len(x)) - reach).floor().to(torch.int64)
         return shift(x, offsets[0], offsets[1]), y
-

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..attacks import eps_grid, protocol_attacks
-from ..data import Dataset, DataSource, Splits, load_data
+from ..data import Dataset, DataSource, Splits, load_dataset, make_splits
 from ..errors import UsageError
 from ..models import check_fits, count_parameters
 from ..noise import fold, seed_key
@@ -255,5 +255,6 @@ def _loader(
     if callable(data) and not isinstance(data, DataSource):
         return data, getattr(data, "__name__", "data")
     sources = list(catalogue.offers["datasets"].values())
+    dataset, sizes = load_dataset(data, sources=sources, say=say)
     name = data if isinstance(data, str) else data.name
-    return (lambda seed: load_data(data, seed=seed, sources=sources, say=say)), name
+    return (lambda seed: make_splits(dataset, seed=seed, **sizes)), name

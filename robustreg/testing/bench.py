@@ -72,14 +72,16 @@ class Bench:
 
     @contextmanager
     def sealed(self) -> Iterator[None]:
-        """Leave every global random state as it was, whatever happens inside."""
-        python, numpy = random.getstate(), np.random.get_state()
+        """Leave every global random state as it was, whatever happens inside; compute on one thread."""
+        python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
+        torch.set_num_threads(1)  # more only wait for each other on networks this small
         try:
             with torch.random.fork_rng():
                 yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+            torch.set_num_threads(threads)
 
 
 class Watcher(Regularizer):

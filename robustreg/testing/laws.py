@@ -141,7 +141,7 @@ def vectorized_equals_solo(bench: Bench) -> str:
                 raise Broken(f"in run {index} batch() gave another {name} than alone; draw from rng, once a batch")
         for name, term in terms.items():
             if distance(together[1][name][index], term) > TOLERANCE:
-                raise Broken(f"in run {index} {name} is {float(together[1][name][index])}, alone {float(term)}")
+                raise Broken(f"in run {index} {name} is {together[1][name][index].item()}, alone {term.item()}")
         _same_gradients(index, objective, params)
         for name, wanted in objective.named_buffers():
             if distance(buffers[name][index].double().nan_to_num(), wanted.double().nan_to_num()) > TOLERANCE:

@@ -1,0 +1,25 @@
+"""The figures of a report, one a file; each is a function from a comparison to a figure, and never fails for a value
+that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .clean_robust import clean_robust
+from .differences import differences
+from .examples import examples
+from .memorization import memorization
+from .robust_curve import robust_curve
+from .training_curves import training_curves
+from .weight_norms import weight_norms
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ...study import Comparison
+
+FIGURES: dict[str, Callable[[Comparison], Figure]] = {
+    figure.__name__: figure
+    for figure in (robust_curve, differences, clean_robust, memorization, training_curves, weight_norms, examples)
+}

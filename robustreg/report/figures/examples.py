@@ -1,0 +1,128 @@
+"""Example images: clean, what the attack changed, and the two together, with what the model says."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..palette import BLUE, ORANGE
+from ..series import finished, spread, values
+from ..wording import eps_text, left_out, short, subtitle
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ...study import Comparison
+
+TITLE = "Adversarial examples"
+MOST_ARMS, MOST_IMAGES = 6, 3
+
+
+class Triplet(NamedTuple):
+    """A clean image (C, H, W) in [0, 1], its adversarial one, and the names of three classes."""
+
+    clean: np.ndarray
+    adversarial: np.ndarray
+    label: str
+    said_clean: str
+    said: str
+
+
+def examples(comparison: Comparison) -> Figure:
+    """Draw up to 3 triplets of images for the baseline and up to 5 other arms, each from the arm's first seed."""
+    from ..page import Page, empty, style
+
+    found = {arm: _triplets(comparison, arm) for arm in comparison.arms}
+    known = [arm for arm in comparison.arms if found[arm]]
+    shown = _chosen(comparison, known)
+    about = subtitle(comparison)
+    if not shown:
+        return empty(TITLE, about, "Nothing to show: no run on true labels kept example images.")
+    number = max(len(found[arm]) for arm in shown)
+    factor = _amplification([triplet for arm in shown for triplet in found[arm]])
+    eps = eps_text(comparison.study["headline_eps"])
+    said = [
+        f"Each triplet: clean; the change × {factor:g}, mid-grey where there is none; adversarial, within eps {eps}.",
+        left_out(comparison, [arm for arm in comparison.arms if not found[arm]], "no images kept"),
+        f"Of {len(known)} arms, those whose robust accuracy is furthest from the baseline's."
+        if len(known) > len(shown)
+        else "",
+    ]
+    with style():
+        width, height = max(6.5, 1.5 + 2.9 * number), 1.25 * len(shown)
+        page = Page(TITLE, about, " ".join(filter(None, said)), width=width, height=height)
+        ratios = [1.0, 1.0, 1.0, 0.15] * number  # a narrow empty column parts the triplets
+        cells = page.add_gridspec(len(shown), 4 * number - 1, width_ratios=ratios[:-1])
+        for row, arm in enumerate(shown):
+            for column, triplet in enumerate(found[arm]):
+                axes = [page.add_subplot(cells[row, 4 * column + offset]) for offset in range(3)]
+                _draw(axes, triplet, factor)
+                if column == 0:
+                    axes[0].set_ylabel(short(arm, 20), rotation=0, ha="right", va="center", size=8, weight="bold")
+    return page
+
+
+def _chosen(comparison: Comparison, known: list[str]) -> list[str]:
+    """The baseline and the arms whose robust accuracy is furthest from it, in the order of the study."""
+
+    def distance(arm: str) -> float:
+        mine, base = (
+            spread(values(comparison, each, "robust_accuracy").values()) for each in (arm, comparison.arms[0])
+        )
+        return abs(mine.mean - base.mean) if mine is not None and base is not None else 0.0
+
+    first = [arm for arm in known if arm == comparison.arms[0]]
+    others = sorted((arm for arm in known if arm not in first), key=distance, reverse=True)
+    kept = {*first, *others[: MOST_ARMS - len(first)]}
+    return [arm for arm in known if arm in kept]
+
+
+def _triplets(comparison: Comparison, arm: str) -> list[Triplet]:
+    import numpy as np
+
+    kept = next((run.details["examples"] for run in finished(comparison, arm) if run.details.get("examples")), None)
+    if not kept:
+        return []
+    classes = list(comparison.study.get("classes", ()))
+
+    def name(number: int) -> str:
+        return short(classes[number] if 0 <= number < len(classes) else number, 14)
+
+    rows = zip(
+        kept["clean"], kept["adversarial"], kept["label"], kept["predicted_clean"], kept["predicted"], strict=False
+    )
+    return [
+        Triplet(np.asarray(clean, dtype=float), np.asarray(moved, dtype=float), *map(name, map(int, numbers)))
+        for clean, moved, *numbers in list(rows)[:MOST_IMAGES]
+    ]
+
+
+def _amplification(triplets: list[Triplet]) -> float:
+    """What the largest change is multiplied by so that it becomes black or white."""
+    largest = max(float(abs(each.adversarial - each.clean).max()) for each in triplets)
+    factor = 0.5 / largest if 0 < largest < math.inf else 1.0
+    return math.floor(factor + 1e-6) if factor >= 2 else round(factor, 1)
+
+
+def _draw(axes: list[Axes], triplet: Triplet, factor: float) -> None:
+    change = 0.5 + factor * (triplet.adversarial - triplet.clean)
+    for panel, image in zip(axes, (triplet.clean, change, triplet.adversarial), strict=True):
+        panel.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+    axes[0].set_title(f"label {triplet.label}", size=7, pad=2)
+    for panel, said in ((axes[0], triplet.said_clean), (axes[2], triplet.said)):
+        right = said == triplet.label
+        panel.set_xlabel(f"{'✓' if right else '✗'} says {said}", size=7, labelpad=2, color=BLUE if right else ORANGE)
+
+
+def _pixels(image: Any) -> Any:
+    """An image as matplotlib takes it: (H, W, 3) for three channels, else the mean of the channels."""
+    import numpy as np
+
+    clipped = np.clip(np.nan_to_num(image), 0, 1)
+    return clipped.transpose(1, 2, 0) if clipped.shape[0] == 3 else clipped.mean(0)

@@ -1,0 +1,82 @@
+"""Write a report: the numbers first, then the figures."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DiskFullError, RobustregError, StoreError
+from .figures import FIGURES
+from .plain_json import to_json
+from .sheets import results_csv, summary_csv
+from .table import table_text
+
+if TYPE_CHECKING:
+    from ..study import Comparison
+
+
+@dataclass
+class Written:
+    """What a report consists of: the files that are there, and a sentence for each figure that is not."""
+
+    paths: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figures: bool = True) -> Written:
+    """Write `results.json`, `results.csv`, `summary.csv`, `verdict.txt` and `figures/NAME.svg` and `.png`.
+
+    Each file is there whole or not at all, and one that was there before is replaced. A figure that fails is a
+    problem in what is returned, and loses nothing else.
+
+    Args:
+        comparison: a study, finished or not.
+        folder: made if it is not there.
+        figures: whether to draw.
+
+    Raises:
+        DiskFullError: when there is no room.
+        StoreError: when the folder cannot be written to.
+    """
+    written = Written()
+    target = Path(folder)
+    _put(written, target / "results.json", f"{to_json(comparison)}\n")
+    _put(written, target / "results.csv", results_csv(comparison))
+    _put(written, target / "summary.csv", summary_csv(comparison))
+    verdict = "\n".join(comparison.verdict())
+    _put(written, target / "verdict.txt", f"{table_text(comparison)}\n\n{verdict}\n")
+    for name in FIGURES if figures else ():
+        try:
+            drawn = _drawn(comparison, name)
+        except Exception as error:  # whatever a figure trips over, the numbers are more than it
+            reason = str(error) if isinstance(error, RobustregError) else f"{type(error).__name__}: {error}"
+            written.problems.append(f"The figure {name} could not be drawn: {reason}.")
+            continue
+        for ending, data in drawn.items():
+            _put(written, target / "figures" / f"{name}.{ending}", data)
+    return written
+
+
+def _drawn(comparison: Comparison, name: str) -> dict[str, bytes]:
+    from . import page
+
+    figure = FIGURES[name](comparison)
+    page.settle(figure)
+    return {"svg": page.svg(figure), "png": page.png(figure)}
+
+
+def _put(written: Written, path: Path, content: str | bytes) -> None:
+    from ..study import write_whole
+
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFullError(f"no room to write {path}: {error.strerror}") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    written.paths.append(path)
