@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .measures import evaluate
     from .objective import Objective
     from .regularizer import Knob, Regularizer
-    from .study.compare import compare
     from .study.comparison import Comparison
+    from .study.runner import compare
     from .training import Recipe, Run, train
 
     __version__: str

@@ -179,9 +179,7 @@ def _run(impl: HookImpl, **known: Any) -> Any:
     except RobustregError:
         raise
     except Exception as error:
-        raise PluginError(
-            f"{_who(impl.plugin)} failed in {_name(impl)}(): {type(error).__name__}: {error}"
-        ) from error
+        raise PluginError(f"{_who(impl.plugin)} failed in {_name(impl)}(): {type(error).__name__}: {error}") from error
 
 
 def _expect(impl: HookImpl, value: Any, kind: type | tuple[type, ...]) -> Any:

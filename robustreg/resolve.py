@@ -170,9 +170,7 @@ def _knob_name(kind: type[Regularizer], setting: Setting) -> str:
         names |= {name: name} | ({knob.symbol: name} if knob.symbol else {})
     if setting.key not in names:
         known = ", ".join(names)
-        raise setting.at.error(
-            f"{kind.name} has no knob {setting.key!r}; it has {known}.{suggest(setting.key, names)}"
-        )
+        raise setting.at.error(f"{kind.name} has no knob {setting.key!r}; it has {known}.{suggest(setting.key, names)}")
     return names[setting.key]
 
 

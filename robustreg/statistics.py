@@ -227,6 +227,7 @@ def word(
     """Return the one word for an arm against the baseline.
 
     1. The interval excludes 0, and `p_adjusted` is below 0.05 or None (too few seeds for a test): "better" or "worse".
+       Without a test, one difference on all seeds is a coincidence of counting images and no width of 0: no word.
     2. Otherwise, `equivalence_p` is below 0.05: "equivalent".
     3. Otherwise "cannot tell".
     4. `blocked` turns "better" and "equivalent" into "cannot tell": when the attack failed, the accuracy is an upper
@@ -242,7 +243,8 @@ def word(
     """
     if difference.low is None or difference.high is None:
         return "cannot tell"
-    if (difference.low > 0 or difference.high < 0) and (p_adjusted is None or p_adjusted < 0.05):
+    seen = p_adjusted < 0.05 if p_adjusted is not None else difference.sd != 0
+    if (difference.low > 0 or difference.high < 0) and seen:
         if (difference.low > 0) != higher_is_better:
             return "worse"
         return "cannot tell" if blocked else "better"

@@ -64,12 +64,9 @@ def command(**options: Any) -> int:
 
     table = Table("measure", "value", title=f"{about['model']} on {about['data']}", title_justify="left")
     for name, value in measures.items():
-        if isinstance(value, dict):
-            value = "  ".join(f"{key}: {number:.3f}" for key, number in value.items())
-        else:
-            value = f"{value:.4g}"
+        curve = isinstance(value, dict) and "  ".join(f"{key}: {number:.3f}" for key, number in value.items())
         weak = " (weak)" if name.startswith("fgsm") else ""
-        table.add_row(f"{name}{weak}", value)
+        table.add_row(f"{name}{weak}", curve or f"{value:.4g}")
     out = console()
     out.print(table)
     for flag in trust:

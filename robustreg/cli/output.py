@@ -78,7 +78,7 @@ class _Lines:
         now = time.monotonic()
         if at.running and now - self._said >= QUIET_SECONDS:
             left = f", {duration(at.seconds_left)} left" if at.seconds_left is not None else ""
-            say(f"run {at.done + 1} of {at.total}{left}: {at.running}")
+            say(f"{at.done} of {at.total} done{left}: {at.running}")
             self._said = now
 
 

@@ -23,7 +23,9 @@ FAILED = 1
 @model_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Split, initial weights, batch order and noise.")
 @recipe_options
-@click.option("--label-noise", type=NUMBERS, default="0", show_default=True, help="Share of training labels drawn anew.")
+@click.option(
+    "--label-noise", type=NUMBERS, default="0", show_default=True, help="Share of training labels drawn anew."
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for model and history.")
 @common_options
 def command(spec: str, **options: Any) -> int:

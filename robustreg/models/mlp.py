@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 import math
+from itertools import pairwise
 
 from torch import nn
 
@@ -22,6 +23,6 @@ def mlp(
     widths = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [Normalize(mean, std)] if (mean, std) != (0.0, 1.0) else []
     layers.append(nn.Flatten())
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))

@@ -40,7 +40,11 @@ def check_fits(model: nn.Module, shape: tuple[int, ...], classes: int, name: str
         with untraced(model), torch.no_grad():
             found = model(images)
     except Exception as error:
-        raise UsageError(f"model {name} cannot take images of shape {shape}: {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"model {name} cannot take images of shape {shape}: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(found, torch.Tensor) or found.shape != (2, classes):
         got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        raise UsageError(f"model {name} must return logits (batch, {classes}) for this data; for 2 images it gave {got}")
+        raise UsageError(
+            f"model {name} must return logits (batch, {classes}) for this data; for 2 images it gave {got}"
+        )

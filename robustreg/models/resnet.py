@@ -16,7 +16,8 @@ def resnet18(shape: tuple[int, ...], classes: int, *, mean: float = 0.5, std: fl
         from torchvision.models import resnet18 as build
     except (ImportError, RuntimeError) as error:
         raise PluginError(
-            f"torchvision cannot be imported beside this torch: {error}. Install both together: pip install -U torch torchvision"
+            f"torchvision cannot be imported beside this torch: {error}."
+            " Install both together: pip install -U torch torchvision"
         ) from error
     network = build(weights=None, num_classes=classes)
     if max(shape[1:]) <= 64:

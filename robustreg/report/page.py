@@ -123,8 +123,12 @@ class Page(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Save as `Figure.savefig`, in the style of the page: ticks are made only now."""
+        engine = self.get_layout_engine()
+        settle(self)
         with style():
             super().savefig(fname, **options)
+        if engine is not None:
+            self.set_layout_engine(engine)  # whoever changes the figure now finds it laid out anew
 
     def _repr_png_(self) -> bytes:
         return png(self, dpi=100)
@@ -138,7 +142,7 @@ def grid(number: int) -> tuple[int, int]:
 
 def empty(title: str, subtitle: str, why: str) -> Page:
     """Return a page that says why there is nothing to see."""
-    page = Page(title, subtitle, "", width=6.5, height=1.2)
+    page = Page(title, subtitle, "", width=7.4, height=1.2)
     axes = page.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, wrapped(why, 5.5, 9), ha="center", va="center", size=9, color=FAINT)
@@ -168,12 +172,16 @@ def png(figure: Figure, *, dpi: int = 150) -> bytes:
 
 
 def settle(figure: Figure) -> None:
-    """Lay a figure out now and for good, so that it is not done again for every format it is saved in."""
+    """Lay a figure out for good, so that this is not done again for every format, nor with other rounding errors."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
     with style():
-        engine = figure.get_layout_engine()
-        if engine is not None:
-            engine.execute(figure)
-            figure.set_layout_engine(None)  # "none" would keep a placeholder, for which every save draws twice
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # "none" would keep a placeholder, for which every save draws twice
+    for axes in figure.axes:
+        axes.set_position([round(end, 6) for end in axes.get_position(original=True).bounds])
+        axes.set_in_layout(True)
 
 
 def _saved(figure: Figure, **options: Any) -> bytes:

@@ -44,6 +44,11 @@ def draw(axes: Axes, found: Sequence[Dot]) -> None:
         axes.plot(x, y, dot.look.marker, color=dot.look.color, ms=8, mec="white", mew=0.7, ls="", zorder=4)
 
 
+def legend_width(found: Sequence[Dot]) -> float:
+    """Return the inches that `legend_beside` needs."""
+    return 0.6 + _columns(found) * (0.35 + 0.075 * max(len(short(dot.arm)) for dot in found))
+
+
 def legend_beside(axes: Axes, found: Sequence[Dot]) -> None:
     """Put the names of the arms to the right of a panel."""
     from matplotlib.lines import Line2D
@@ -57,11 +62,15 @@ def legend_beside(axes: Axes, found: Sequence[Dot]) -> None:
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
-        ncols=1 + (len(found) - 1) // 22,
+        ncols=_columns(found),
         labelspacing=0.7,
     )
     for text, dot in zip(legend.get_texts(), found, strict=True):
         text.set_text(short(dot.arm))  # afterwards: a label that begins with "_" would be no entry at all
+
+
+def _columns(found: Sequence[Dot]) -> int:
+    return 1 + (len(found) - 1) // 22
 
 
 def _ends(spread: Spread) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,6 +85,17 @@ def left_out(comparison: Comparison, arms: Iterable[str], why: str) -> str:
     """Return the sentence that names the arms a figure cannot show, or an empty string."""
     said = [f"{short(arm)} ({lost(comparison, arm) or why})" for arm in arms]
     return f"Not shown: {', '.join(said)}." if said else ""
+
+
+def more(known: Sequence[str], shown: Sequence[str]) -> str:
+    """Return the sentence that counts the arms there was no room for, or an empty string."""
+    number = len(known) - len(shown)
+    return f"{number} more in the table." if number else ""
+
+
+def joined(*sentences: str) -> str:
+    """Return the sentences there are, with spaces between them."""
+    return " ".join(filter(None, sentences))
 
 
 def _whole(value: float) -> bool:

@@ -1,9 +1,9 @@
 """Studies: what to run, running it, keeping it, and what it says."""
 
-from .compare import Progress, compare, run_plan
 from .comparison import Comparison
 from .plan import BASELINE, DEFAULT_ARMS, Plan, make_plan, versions
 from .record import Record
+from .runner import Progress, compare, run_plan
 from .store import Store, write_whole
 
 __all__ = [

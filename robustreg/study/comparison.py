@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,7 @@ class Comparison:
             found: dict[int, float] = {}
             for record in self.of(arm):
                 value = record.measures.get(measure) if record.label_condition == name else None
-                if isinstance(value, (int, float)):
+                if isinstance(value, (int, float)) and math.isfinite(value):
                     found[record.seed] = float(value)
             if found:
                 return found
@@ -178,7 +179,9 @@ class Comparison:
         try:
             import pandas
         except ImportError as error:
-            raise UsageError("frame() needs pandas: pip install pandas; rows() gives the same as plain dicts") from error
+            raise UsageError(
+                "frame() needs pandas: pip install pandas; rows() gives the same as plain dicts"
+            ) from error
         return pandas.DataFrame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
@@ -221,7 +224,11 @@ class Comparison:
     def _blocked(self, arm: str, measure: str) -> bool:
         # A failed attack says nothing about clean accuracy or memorization; a lost run says something about all.
         red = {flag["flag"] for flag in self.trust[arm] if flag["level"] == "red"}
-        return bool(red) if measure.startswith(("robust", "fgsm")) else bool(red & {"diverged", "failed", "constant_predictor"})
+        return (
+            bool(red)
+            if measure.startswith(("robust", "fgsm"))
+            else bool(red & {"diverged", "failed", "constant_predictor"})
+        )
 
 
 def _summary(values: Mapping[int, float]) -> dict[str, Any]:

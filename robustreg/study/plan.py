@@ -243,7 +243,22 @@ def make_plan(
         else LabelCondition(rate, label_mode, None, base.epochs)
         for rate in sorted({0.0, *(float(rate) for rate in label_noise)})
     )
-    plan = Plan(data_name, model_name, chosen, which, conditions, base, rules, grid, headline, norm, device, catalogue, load, build)
+    plan = Plan(
+        data_name,
+        model_name,
+        chosen,
+        which,
+        conditions,
+        base,
+        rules,
+        grid,
+        headline,
+        norm,
+        device,
+        catalogue,
+        load,
+        build,
+    )
     plan._splits[which[0]] = splits
     plan.model(which[0])
     return plan

@@ -116,7 +116,9 @@ def _disk(folder: Path) -> Iterator[None]:
             raise DiskFullError(f"no room to write the study store in {folder}: {text}") from error
         if "locked" in text:
             raise StoreError(f"the study store in {folder} is locked by another process") from error
-        raise StoreError(f"the study store {folder / 'study.db'} is damaged: {text}; move it away to start anew") from error
+        raise StoreError(
+            f"the study store {folder / 'study.db'} is damaged: {text}; move it away to start anew"
+        ) from error
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFullError(f"no room to write in {folder}: {error.strerror}") from error

@@ -14,7 +14,7 @@ FLATTERED = 0.05  # FGSM's difference beyond the worst case's that is worth a se
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return the verdict: how sure, then clean accuracy, memorization and robustness, then what FGSM would have said."""
+    """Return how sure, then clean accuracy, memorization and robustness, then what FGSM alone would have said."""
     study = comparison.study
     where = f"on {study['data']} with {study['model']}"
     attacks = " and ".join(study["attacks"])
@@ -72,7 +72,9 @@ def _fgsm(comparison: Comparison) -> list[str]:
     for arm in comparison.arms[1:]:
         weak, strong = (comparison.differences[arm].get(name) for name in ("fgsm_accuracy", "robust_accuracy"))
         if weak and strong and weak["difference"] - strong["difference"] > FLATTERED:
-            said.append(f"{arm} {_points(weak['difference'])} where the worst case says {_points(strong['difference'])}")
+            said.append(
+                f"{arm} {_points(weak['difference'])} where the worst case says {_points(strong['difference'])}"
+            )
     return [f"FGSM alone would have said: {'; '.join(said)}."] if said else []
 
 

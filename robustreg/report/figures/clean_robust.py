@@ -21,7 +21,7 @@ TITLE = "Clean against robust accuracy"
 def clean_robust(comparison: Comparison) -> Figure:
     """Draw clean accuracy against worst-case accuracy at the headline eps, both in %, with the Pareto front."""
     from ..page import Page, empty, style
-    from ..scatter import draw, legend_beside
+    from ..scatter import draw, legend_beside, legend_width
 
     about = subtitle(comparison)
     found = dots(comparison, "robust_accuracy", "clean_accuracy")
@@ -36,7 +36,7 @@ def clean_robust(comparison: Comparison) -> Figure:
     ).strip()
     by_name = {dot.arm: dot for dot in found}
     with style():
-        page = Page(TITLE, about, note, width=8.2, height=4.6)
+        page = Page(TITLE, about, note, width=6.0 + legend_width(found), height=4.6)
         axes = page.subplots()
         for dot in found:
             claim = spread(values(comparison, dot.arm, "fgsm_accuracy").values())

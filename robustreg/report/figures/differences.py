@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..palette import FAINT, INK, WORDS
 from ..series import values
-from ..wording import eps_text, left_out, preliminary, short, subtitle
+from ..wording import eps_text, joined, left_out, more, preliminary, short, subtitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,18 +39,18 @@ def differences(comparison: Comparison) -> Figure:
     absent = [name.replace("_", " ") for name in ENDPOINTS if name not in panels]
     seeds = max(row["n"] for arm in shown for row in rows[arm].values())
     margins = dict.fromkeys(f"{100 * ENDPOINTS[name]:g}" for name in panels)
-    said = [
+    note = joined(
         "Arm minus baseline, paired by seed, in points.",
         "Bars: 95 % t interval, cut off at 100 points." if seeds > 1 else "One seed: no interval, and no word.",
         f"Shaded: differences too small to matter, {' and '.join(margins)} points.",
         "Preliminary: no p-values." if preliminary(comparison.study) else "Words: Holm-adjusted sign-flip tests.",
         f"No results: {', '.join(absent)}." if absent else "",
         left_out(comparison, [arm for arm in others if arm not in known], "no seed shared with the baseline"),
-        f"{len(known) - len(shown)} more arms are in the table." if len(known) > len(shown) else "",
-    ]
+        more(known, shown),
+    )
     with style():
-        width = max(6.5, 1.5 + 3.3 * len(panels))
-        page = Page(TITLE, about, " ".join(filter(None, said)), width=width, height=0.9 + 0.25 * len(shown), legend=1)
+        width = max(7.4, 1.5 + 3.3 * len(panels))
+        page = Page(TITLE, about, note, width=width, height=0.9 + 0.25 * len(shown), legend=1)
         axes_row = page.subplots(1, len(panels), squeeze=False)[0]
         for index, (axes, name) in enumerate(zip(axes_row, panels, strict=True)):
             _panel(axes, [rows[arm].get(name) for arm in shown], 100 * ENDPOINTS[name])

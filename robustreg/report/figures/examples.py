@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..palette import BLUE, ORANGE
 from ..series import finished, spread, values
-from ..wording import eps_text, left_out, short, subtitle
+from ..wording import eps_text, joined, left_out, more, short, subtitle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,16 +43,15 @@ def examples(comparison: Comparison) -> Figure:
     number = max(len(found[arm]) for arm in shown)
     factor = _amplification([triplet for arm in shown for triplet in found[arm]])
     eps = eps_text(comparison.study["headline_eps"])
-    said = [
+    rest = more(known, shown)
+    note = joined(
         f"Each triplet: clean; the change × {factor:g}, mid-grey where there is none; adversarial, within eps {eps}.",
         left_out(comparison, [arm for arm in comparison.arms if not found[arm]], "no images kept"),
-        f"Of {len(known)} arms, those whose robust accuracy is furthest from the baseline's."
-        if len(known) > len(shown)
-        else "",
-    ]
+        f"Rows: the arms whose robust accuracy is furthest from the baseline's. {rest}" if rest else "",
+    )
     with style():
-        width, height = max(6.5, 1.5 + 2.9 * number), 1.25 * len(shown)
-        page = Page(TITLE, about, " ".join(filter(None, said)), width=width, height=height)
+        width, height = max(7.4, 1.5 + 2.9 * number), 1.25 * len(shown)
+        page = Page(TITLE, about, note, width=width, height=height)
         ratios = [1.0, 1.0, 1.0, 0.15] * number  # a narrow empty column parts the triplets
         cells = page.add_gridspec(len(shown), 4 * number - 1, width_ratios=ratios[:-1])
         for row, arm in enumerate(shown):
@@ -68,9 +67,8 @@ def _chosen(comparison: Comparison, known: list[str]) -> list[str]:
     """The baseline and the arms whose robust accuracy is furthest from it, in the order of the study."""
 
     def distance(arm: str) -> float:
-        mine, base = (
-            spread(values(comparison, each, "robust_accuracy").values()) for each in (arm, comparison.arms[0])
-        )
+        both = (arm, comparison.arms[0])
+        mine, base = (spread(values(comparison, each, "robust_accuracy").values()) for each in both)
         return abs(mine.mean - base.mean) if mine is not None and base is not None else 0.0
 
     first = [arm for arm in known if arm == comparison.arms[0]]

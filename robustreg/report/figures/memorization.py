@@ -19,7 +19,7 @@ TITLE = "Memorization of wrong labels"
 def memorization(comparison: Comparison) -> Figure:
     """Draw robust and clean accuracy against the memorized share of wrong labels, all in %."""
     from ..page import Page, empty, style
-    from ..scatter import draw, legend_beside
+    from ..scatter import draw, legend_beside, legend_width
 
     about = subtitle(comparison)
     condition = noisiest(comparison)
@@ -41,7 +41,7 @@ def memorization(comparison: Comparison) -> Figure:
         "clean_accuracy": "clean accuracy on test images (%)",
     }
     with style():
-        page = Page(TITLE, about, note, width=6.2 if len(planes) == 1 else 9.6, height=3.9)
+        page = Page(TITLE, about, note, width=(5.0 if len(planes) == 1 else 7.6) + legend_width(fullest), height=3.9)
         row = page.subplots(1, len(planes), squeeze=False, sharex=True)[0]
         for axes, (name, found) in zip(row, planes.items(), strict=True):
             draw(axes, found)

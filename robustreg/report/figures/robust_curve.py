@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..palette import BASELINE, BLUE, ORANGE
 from ..series import Spread, curve, spread_words
-from ..wording import denominator, left_out, lost, short, subtitle
+from ..wording import denominator, joined, left_out, lost, more, short, subtitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def robust_curve(comparison: Comparison) -> Figure:
     ).strip()
     base = worst[comparison.arms[0]]
     rows, columns = grid(len(shown))
-    width = max(6.5, 2.4 * columns)
+    width = max(7.4, 2.4 * columns)
     with style():
         page = Page(TITLE, about, note, width=width, height=max(2.6, 1.75 * rows), legend=1)
         panels = page.panels(len(shown), _eps_label(comparison), "accuracy (%)")
@@ -90,9 +90,9 @@ def _eps_label(comparison: Comparison) -> str:
 
 def _missing(comparison: Comparison, shown: list[str], worst: dict[str, Curves]) -> str:
     gone = [arm for arm in comparison.arms if not worst[arm]]
-    more = sum(map(bool, worst.values())) - len(shown)
-    said = [left_out(comparison, gone, "no attack results")]
     partly = [f"{short(arm)}: {lost(comparison, arm)}" for arm in shown if lost(comparison, arm)]
-    said.append(f"Without the runs that were lost ({'; '.join(partly)})." if partly else "")
-    said.append(f"{more} more arms are in the table." if more else "")
-    return " ".join(filter(None, said))
+    return joined(
+        left_out(comparison, gone, "no attack results"),
+        f"Without the runs that were lost ({'; '.join(partly)})." if partly else "",
+        more([arm for arm in worst if worst[arm]], shown),
+    )

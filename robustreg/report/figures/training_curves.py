@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..palette import BLUE, GREEN, ORANGE
 from ..series import TRUE, histories, mean_history, noisiest
-from ..wording import left_out, lost, short, subtitle
+from ..wording import joined, left_out, lost, more, short, subtitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,19 +34,19 @@ def training_curves(comparison: Comparison) -> Figure:
     about = subtitle(comparison)
     if not shown:
         return empty(TITLE, about, "Nothing to show: no run finished an epoch.")
-    said = [
+    note = joined(
         "Thick: mean over seeds, for as long as all go on; thin: one seed each. Measured after each epoch on the"
         " un-augmented images, against the labels of that training.",
         left_out(comparison, [arm for arm in comparison.arms if arm not in known], "no history"),
-        f"{len(known) - len(shown)} more arms are not shown." if len(known) > len(shown) else "",
-    ]
+        more(known, shown),
+    )
     rows, columns = grid(len(shown))
     with style():
         page = Page(
             TITLE,
             about,
-            " ".join(filter(None, said)),
-            width=max(6.5, 2.4 * columns),
+            note,
+            width=max(7.4, 2.4 * columns),
             height=max(2.6, 1.75 * rows),
             legend=1,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..palette import BASELINE, BLUE
 from ..series import Spread, finished, gathered, spread_words
-from ..wording import left_out, short, subtitle
+from ..wording import joined, left_out, more, short, subtitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,17 +34,17 @@ def weight_norms(comparison: Comparison) -> Figure:
     layers, number = _layers([after[arm] for arm in shown])
     if not layers:
         return empty(TITLE, about, "Nothing to show: no run on true labels finished with its layer norms.")
-    said = [
+    note = joined(
         "Hollow: before training; filled: after training on true labels, mean over seeds; dotted: the baseline.",
         spread_words((after[arm][layer].n for arm in shown for layer in layers if layer in after[arm]), "Bars"),
         f"The largest {len(layers)} of {number} weight tensors." if number > len(layers) else "",
         "Biases are left out.",
         left_out(comparison, [arm for arm in comparison.arms if arm not in known], "no norms"),
-        f"{len(known) - len(shown)} more arms are not shown." if len(known) > len(shown) else "",
-    ]
+        more(known, shown),
+    )
     with style():
-        width = max(6.5, 1.6 + 2.3 * len(layers))
-        page = Page(TITLE, about, " ".join(filter(None, said)), width=width, height=0.8 + 0.24 * len(shown))
+        width = max(7.4, 1.6 + 2.3 * len(layers))
+        page = Page(TITLE, about, note, width=width, height=0.8 + 0.24 * len(shown))
         colors = [BASELINE.color if arm == comparison.arms[0] else BLUE for arm in shown]
         row = page.subplots(1, len(layers), squeeze=False, sharey=True)[0]
         for axes, layer in zip(row, layers, strict=True):

@@ -1,0 +1,337 @@
+"""Studies on small data: the same numbers twice, nothing lost, nothing dropped, nothing done again."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import robustreg as rr
+from robustreg.errors import DataError, PluginError, StoreError, UsageError
+from robustreg.study import Comparison, Progress, Record, Store, make_plan
+from robustreg.study.conditions import LabelCondition
+
+SMALL = {"data": "digits:train=120,val=40,test=60", "seeds": 2, "epochs": 3, "model": "mlp:hidden=16"}
+QUICK_RANDOM = {"label_noise": [0.5]}
+
+
+def small(arms=("none", "l2:1e-3"), **changes):
+    return rr.compare(arms, **{**SMALL, **QUICK_RANDOM, **changes})
+
+
+def hashes(comparison: Comparison) -> dict[tuple[str, int, str], str]:
+    return {(r.arm, r.seed, r.label_condition): r.model_sha256 for r in comparison.records}
+
+
+class Boom(rr.Regularizer):
+    """Fails in its hook."""
+
+    name = "boom"
+
+    @rr.hookimpl
+    def penalty(self):
+        raise ArithmeticError("no")
+
+
+def test_the_same_study_twice_gives_the_same_bytes(tmp_path):
+    first, second = (small(["dropout:0.5", "mixup", "shift"], out=tmp_path / name) for name in "ab")
+    assert hashes(first) == hashes(second)
+    assert all(hashes(first).values()) and len(set(hashes(first).values())) == len(first.records)
+    for a, b in zip(first.records, second.records, strict=True):
+        for name in a.measures.keys() - {"training_seconds"}:
+            assert a.measures[name] == b.measures[name], name
+
+
+def test_a_finished_run_is_not_done_again(tmp_path):
+    seen: list[Progress] = []
+    small(out=tmp_path, seeds=1)
+    small(["none", "l2:1e-3", "l1:1e-4"], out=tmp_path, seeds=2, on_progress=seen.append)
+    assert seen[-1].reused == 4  # two arms under two label conditions on seed 0
+    started = [p for p in seen if p.running]
+    assert len(started) == 12 - 4
+    assert not any("l2:0.001 · seed 0" in p.running for p in started)
+
+
+def test_another_epoch_count_or_eps_is_another_run(tmp_path):
+    for changes in (
+        {},
+        {"epochs": 4},
+        {"eps": [0.1]},
+        {"data": "digits:train=121,val=40,test=60"},
+        {"learning_rate": 0.1},
+    ):
+        seen: list[Progress] = []
+        small(out=tmp_path, on_progress=seen.append, **changes)
+        assert seen[-1].reused == 0
+
+
+def test_seeds_share_split_and_initial_weights_between_arms(tmp_path):
+    comparison = small(["dropout:0.5"])
+    for seed in (0, 1):
+        runs = [record for record in comparison.records if record.seed == seed]
+        assert len({record.split_hash for record in runs}) == 1
+        assert len({json.dumps(record.details["initial_norms"]) for record in runs}) == 1
+    assert len({record.split_hash for record in comparison.records}) == 2
+
+
+def test_runs_on_different_splits_are_not_compared():
+    comparison = small()
+    comparison.records[0].split_hash = "other"
+    with pytest.raises(UsageError, match="different splits"):
+        Comparison(comparison.study, comparison.arms, comparison.measures, comparison.records)
+
+
+def test_a_diverged_run_is_a_row_and_the_study_goes_on():
+    comparison = small(["l2:1e6"])
+    lost = comparison.of("l2:1000000")
+    assert {record.status for record in lost} == {"diverged"}
+    assert all("epoch" in record.reason for record in lost)
+    assert {record.status for record in comparison.of("none")} == {"ok"}
+    flags = {flag["flag"]: flag["level"] for flag in comparison.trust["l2:1000000"]}
+    assert flags["diverged"] == "red"
+    assert any("l2:1000000" in sentence for sentence in comparison.verdict())
+    assert comparison.differences["l2:1000000"] == {}
+    assert "l2:1000000" in str(comparison)
+
+
+def test_a_plugin_that_raises_fails_its_runs_only(tmp_path):
+    comparison = rr.compare(["none", Boom()], **SMALL, **QUICK_RANDOM, out=tmp_path)
+    lost = comparison.of("boom:1.0") or comparison.of("boom:1")
+    assert {record.status for record in lost} == {"failed"}
+    assert (
+        "regularizer 'boom'" in lost[0].reason and "penalty" in lost[0].reason and "ArithmeticError" in lost[0].reason
+    )
+    assert {record.status for record in comparison.of("none")} == {"ok"}
+    again: list[Progress] = []
+    rr.compare(["none", Boom()], **SMALL, **QUICK_RANDOM, out=tmp_path, on_progress=again.append)
+    assert again[-1].reused == 4  # failed runs are tried again, the others are not
+
+
+def test_a_red_flag_blocks_the_word_better():
+    comparison = small()
+    arm = comparison.arms[1]
+    for record in comparison.of("none"):
+        record.measures["robust_accuracy"] = 0.1 + 0.01 * record.seed
+    for record in comparison.of(arm):
+        record.measures["robust_accuracy"] = 0.8 + 0.0101 * record.seed
+    plain = Comparison(comparison.study, comparison.arms, comparison.measures, comparison.records)
+    assert plain.differences[arm]["robust_accuracy"]["word"] == "better"
+    comparison.of(arm)[0].trust = [{"flag": "zero_gradients", "level": "red", "value": 0.9, "says": "no gradients"}]
+    flagged = Comparison(comparison.study, comparison.arms, comparison.measures, comparison.records)
+    assert flagged.differences[arm]["robust_accuracy"]["word"] == "cannot tell"
+
+
+def test_quick_has_no_p_values_and_standard_has_them():
+    quick = small(seeds=2)
+    assert all(d["p"] is None for d in quick.differences["l2:0.001"].values())
+    assert "preliminary" in quick.verdict()[0]
+    standard = small(protocol="standard", seeds=6)
+    found = standard.differences["l2:0.001"]["clean_accuracy"]
+    assert 2 / 2**6 <= found["p"] <= found["p_adjusted"] <= 1
+    assert "preliminary" not in standard.verdict()[0]
+
+
+def test_differences_are_those_of_the_runs():
+    comparison = small()
+    by_seed = {
+        arm: {r.seed: r.measures["clean_accuracy"] for r in comparison.of(arm) if r.label_condition == "true"}
+        for arm in comparison.arms
+    }
+    expected = sum(by_seed["l2:0.001"][seed] - by_seed["none"][seed] for seed in (0, 1)) / 2
+    assert comparison.differences["l2:0.001"]["clean_accuracy"]["difference"] == pytest.approx(expected)
+    assert comparison.summaries["none"]["clean_accuracy"]["mean"] == pytest.approx(sum(by_seed["none"].values()) / 2)
+
+
+def test_instances_specs_and_grids_are_arms():
+    arms = ["l1:1e-4,1e-3", rr.regularizers.Dropout(0.25), [rr.regularizers.L2(1e-3), rr.regularizers.Cosine()]]
+    comparison = small(arms, seeds=1, epochs=1)
+    assert comparison.arms == ["none", "l1:0.0001", "l1:0.001", "dropout:0.25", "l2:0.001+cosine:1"]
+
+
+def test_a_model_can_be_a_function_a_network_or_a_path(tmp_path, monkeypatch):
+    (tmp_path / "mymodels.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
+        "def fixed():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "def wrong():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    for model in ("mymodels:net", "mymodels:fixed", lambda shape, classes: network, network):
+        assert small(["none"], model=model, seeds=1, epochs=1).records[0].status == "ok"
+    with pytest.raises(UsageError, match=r"logits \(batch, 10\)"):
+        small(model="mymodels:wrong")
+    with pytest.raises(UsageError, match="no attribute 'nope'"):
+        small(model="mymodels:nope")
+    with pytest.raises(UsageError, match="Did you mean 'mlp'"):
+        small(model="mlpp")
+
+
+def test_label_conditions_are_named_and_sized():
+    plan = make_plan(["none"], catalogue=rr.plugins.discover(), data=SMALL["data"], label_noise=[0.4, 1.0])
+    assert [str(condition) for condition in plan.conditions] == ["true", "random:0.4", "random:1.0"]
+    assert str(LabelCondition(0.3, "pair_flip")) == "pair_flip:0.3"
+    for rate in (-0.1, 1.1):
+        with pytest.raises(UsageError, match="share in"):
+            LabelCondition(rate)
+
+
+def test_a_damaged_or_newer_store_says_so(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"not a database, but long enough to look at" * 40)
+    with pytest.raises(StoreError, match="damaged"):
+        Store(tmp_path)
+    newer = tmp_path / "newer"
+    Store(newer).close()
+    with sqlite3.connect(newer / "study.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer"):
+        Store(newer)
+
+
+def test_a_record_survives_the_store(tmp_path):
+    record = Record("id", "none", 0, "true", measures={"a": 0.1, "b": {"0.0": 1.0}}, history=[{"loss": float("nan")}])
+    with Store(tmp_path) as store:
+        store.put(record, b"model")
+        kept = store.get("id")
+        assert kept is not None and kept.measures == record.measures and kept.model_sha256 == record.model_sha256
+        assert store.model_path("id").read_bytes() == b"model"
+        assert store.get("other") is None
+
+
+def test_a_model_file_is_checked_when_read(tmp_path):
+    from robustreg import checkpoint
+
+    weights = {"w": torch.arange(6.0).reshape(2, 3)}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(checkpoint.to_bytes(weights, {"model": "mlp", "classes": 2}))
+    found, manifest = checkpoint.read(path)
+    assert torch.equal(found["w"], weights["w"]) and manifest == {"model": "mlp", "classes": 2}
+    with pytest.raises(DataError, match="changed since"):
+        checkpoint.read(path, sha256="0" * 64)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError, match="not a safetensors file"):
+        checkpoint.read(path)
+    with pytest.raises(DataError, match="No such file"):
+        checkpoint.read(tmp_path / "absent")
+
+
+def test_a_model_file_never_names_code_to_import(tmp_path):
+    from robustreg import checkpoint
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(
+        checkpoint.to_bytes({"w": torch.zeros(1)}, {"model": "os:getcwd", "shape": [1, 8, 8], "classes": 2})
+    )
+    with pytest.raises(UsageError, match="say --model os:getcwd"):
+        checkpoint.restore(path, rr.plugins.discover())
+
+
+def test_kept_weights_are_those_of_the_run(tmp_path):
+    from robustreg import checkpoint
+
+    comparison = small(["none"], out=tmp_path, seeds=1)
+    record = comparison.of("none")[0]
+    network = checkpoint.restore(Store(tmp_path).model_path(record.id), rr.plugins.discover())
+    splits = rr.load_data(SMALL["data"], seed=0)
+    assert rr.evaluate(network, splits)["clean_accuracy"] == record.measures["clean_accuracy"]
+
+
+def test_a_measure_that_fails_names_its_plugin():
+    catalogue = rr.plugins.discover()
+
+    def broken(subject):
+        raise ZeroDivisionError("oops")
+
+    catalogue.add("measures", rr.plugins.Origin("mine", "dist", "1"), rr.measures.Measure("mine", broken, None, "x"))
+    comparison = small(["none"], catalogue=catalogue, seeds=1)
+    assert {record.status for record in comparison.records} == {"failed"}
+    assert "'mine' failed: ZeroDivisionError: oops" in comparison.records[0].reason
+
+
+STUDY = """
+import sys, robustreg as rr
+rr.compare(["none", "dropout:0.5", "l2:1e-3"], data="digits:train=300,val=40,test=60", seeds=3, epochs=12,
+           model="mlp:hidden=32", label_noise=[0.5], out=sys.argv[1])
+"""
+
+
+def finished(folder: Path) -> dict[str, float]:
+    try:
+        with sqlite3.connect(f"file:{folder / 'study.db'}?mode=ro", uri=True) as db:
+            return dict(db.execute("SELECT id, finished FROM runs").fetchall())
+    except sqlite3.OperationalError:
+        return {}
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_finishes_only_what_was_missing(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([sys.executable, "-c", STUDY, whole], check=True)
+    process = subprocess.Popen([sys.executable, "-c", STUDY, cut])
+    while len(finished(cut)) < 5:
+        assert process.poll() is None, "the study was over before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = finished(cut)
+    assert 5 <= len(before) < 18
+    subprocess.run([sys.executable, "-c", STUDY, cut], check=True)
+    after = finished(cut)
+    assert len(after) == 18 and {key: after[key] for key in before} == before
+    assert set(after) == set(finished(whole))
+    names = sorted(path.name for path in (cut / "models").iterdir())
+    assert names == sorted(path.name for path in (whole / "models").iterdir())
+    assert all((cut / "models" / name).read_bytes() == (whole / "models" / name).read_bytes() for name in names)
+
+
+FULL = """
+import resource, sys
+from robustreg.cli.main import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+sys.exit(run(["compare", "none", "--data", "digits:train=60,val=20,test=20", "--seeds", "1", "--epochs", "1",
+              "--label-noise", "0", "--no-figures", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [0, 100, 5_000, 40_000])
+def test_a_full_disk_is_exit_code_6_and_leaves_nothing_half_written(tmp_path, limit):
+    folder = tmp_path / "study"
+    done = subprocess.run([sys.executable, "-c", FULL, folder, str(limit)], capture_output=True, text=True)
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr and "no room" in done.stderr
+    assert not list(folder.glob("**/*.partial"))
+    for model in folder.glob("models/*.safetensors"):
+        assert rr.checkpoint.read(model)
+    again = subprocess.run([sys.executable, "-c", FULL, folder, str(10**9)], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+
+
+MEMORY = """
+import resource, torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import robustreg as rr
+from robustreg.report import write_report
+import sys
+write_report(rr.compare(seeds=1, epochs=5, out=sys.argv[1]), sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_the_default_arms_take_less_than_a_gigabyte_above_torch(tmp_path):
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1024
+
+
+def test_plugin_errors_of_a_single_training_are_raised():
+    splits = rr.load_data(SMALL["data"], seed=0)
+    with pytest.raises(PluginError, match="boom"):
+        rr.train(rr.models.mlp((1, 8, 8), 10), [Boom()], splits, epochs=1)
