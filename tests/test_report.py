@@ -385,7 +385,8 @@ def test_another_process_draws_the_same_bytes_without_pyplot(plain: Comparison) 
 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
-    code = "import sys, robustreg.report; print([m for m in ('matplotlib', 'numpy', 'scipy', 'torch') if m in sys.modules])"
+    heavy = ("matplotlib", "numpy", "scipy", "torch")
+    code = f"import sys, robustreg.report; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

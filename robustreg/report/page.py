@@ -17,6 +17,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from .palette import FAINT, INK, LINE
 from .wording import wrapped
@@ -180,7 +181,7 @@ def settle(figure: Figure) -> None:
         engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would keep a placeholder, for which every save draws twice
     for axes in figure.axes:
-        axes.set_position([round(end, 6) for end in axes.get_position(original=True).bounds])
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
         axes.set_in_layout(True)
 
 
