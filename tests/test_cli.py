@@ -353,7 +353,7 @@ def test_options_come_from_a_file_and_what_is_typed_goes_before(tmp_path, capsys
 def test_interrupting_is_exit_code_130_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     from robustreg.study import runner as room
 
-    def interrupt(plan, run):
+    def interrupt(plan, run, on_epoch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(room, "execute", interrupt)

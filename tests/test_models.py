@@ -125,8 +125,23 @@ def test_a_model_without_one_logit_a_class_is_refused(model: nn.Module, got: str
         check_fits(model, GREY, 3, "mine")
 
 
+class Counting(nn.Module):
+    """A layer that counts its calls in a buffer, in evaluation mode too."""
+
+    calls: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x
+
+
 def test_checking_a_model_leaves_no_trace() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(72, 3))
+    head = nn.Sequential(Counting(), nn.Flatten(), nn.Linear(72, 3))
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), *head)
     model[1].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     stream = torch.get_rng_state()

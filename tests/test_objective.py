@@ -224,6 +224,20 @@ def test_all_passes_of_one_step_see_the_same_dropout() -> None:
     assert not torch.equal(found[0], found[2])
 
 
+def test_noisy_layers_have_noise_of_their_own_and_lose_their_key_after_the_step() -> None:
+    first, second = layers.Dropout(0.5), layers.Dropout(0.5)
+    masks: list[Tensor] = []
+    for layer in (first, second):
+        layer.register_forward_hook(lambda module, inputs, output: masks.append(output / inputs[0]))
+    plus = nn.Linear(16, 16)
+    Objective(nn.Sequential(nn.Flatten(), first, plus, second, nn.Linear(16, 3)))(X, Y, 0)
+    labels, main = masks[:2], masks[-2:]  # the first pass only counts the classes
+    assert len(labels) == len(main) == 2
+    assert not torch.equal(main[0], main[1])
+    assert first.key is None
+    assert second.key is None
+
+
 def test_each_regularizer_has_noise_of_its_own_whoever_else_is_there() -> None:
     drawn: dict[str, list[Tensor]] = {"a": [], "b": []}
 

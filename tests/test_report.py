@@ -191,7 +191,7 @@ def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str, hostile: Compa
     ],
 )
 def test_what_is_missing_is_said_in_the_figure(name: str, what: str, says: dict[str, str]) -> None:
-    arms = ["none", "l1:0.1", "l2:0.1"]
+    arms = ["none", "l1:0.1"]
     if what == "all lost":
         made = study(arms, lost=lambda *run: "failed")
     elif what == "baseline lost":
@@ -240,7 +240,7 @@ def bare_text(figure: Figure) -> list[tuple[str, matplotlib.transforms.Bbox]]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize("number", [1, 2, 11])
+@pytest.mark.parametrize("number", [1, 11])
 def test_no_text_lies_on_another_or_leaves_the_page(name: str, number: int) -> None:
     arms = ["none", *(f"a_rather_long_name_{i}:0.{i}+l2:{i}" for i in range(1, number))]
     figure = FIGURES[name](study(arms))
@@ -325,10 +325,10 @@ def test_weight_norms_show_each_weight_tensor_before_and_after(plain: Comparison
 
 def test_examples_amplify_the_largest_change_to_black_or_white(plain: Comparison) -> None:
     figure = FIGURES["examples"](plain)
-    clean, change, moved = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:3])
+    clean, change, moved = (np.asarray(image.get_array()) for image in figure.axes[0].images)
     assert change == pytest.approx(0.5 + 4 * (moved - clean))  # 0.5 / 0.125
     assert set(np.round(change, 6).ravel()) == {0.0, 1.0}
-    assert [axes.get_xlabel() for axes in figure.axes[:3]] == ["✓ says cat", "", "✗ says dog"]
+    assert {"✓ says cat", "✗ says dog"} <= {text.get_text() for text in figure.axes[0].texts}
     assert "label wildlife $x$" in texts(figure)
 
 
@@ -368,6 +368,11 @@ def test_svg_is_byte_identical_whatever_the_users_matplotlib_is_set_to(name: str
         assert dict(matplotlib.rcParams) == changed
     assert dict(matplotlib.rcParams) == before
     assert b"<text" in first and b"dc:date" not in first
+
+
+def test_drawing_again_and_again_gives_the_same_bytes(plain: Comparison) -> None:
+    # The layout is solved in an order that memory addresses decide, so its last digits are not the same each time.
+    assert len({page.svg(FIGURES["examples"](plain)) for _ in range(5)}) == 1
 
 
 def test_another_process_draws_the_same_bytes_without_pyplot(plain: Comparison) -> None:

@@ -135,6 +135,26 @@ def test_every_image_is_seen_once_an_epoch_and_orders_differ() -> None:
     assert not torch.equal(first, second)
 
 
+def test_noise_is_new_in_every_step_and_every_seed_and_the_same_whoever_else_is_there() -> None:
+    drawn: list[list[float]] = []
+
+    class Draw(Regularizer):
+        """Draw a number."""
+
+        name = "draw"
+
+        @hookimpl
+        def batch(self, rng: Rng) -> None:
+            drawn[-1].append(float(rng.uniform()))
+
+    for seed, others in ((0, []), (0, [Mixup()]), (1, [])):
+        drawn.append([])
+        train(mlp(), [*others, Draw()], SPLITS, seed=seed, epochs=2, batch_size=16)
+    assert len(set(drawn[0])) == 10
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]).isdisjoint(drawn[2])
+
+
 # What a run records.
 
 

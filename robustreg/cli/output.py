@@ -65,7 +65,7 @@ def progress() -> Iterator[Any]:
         def show(at: Progress) -> None:
             failed = f" · {at.failed} failed" if at.failed else ""
             left = f"{duration(at.seconds_left)} left{failed}" if at.seconds_left is not None else failed
-            bar.update(task, completed=at.done, total=at.total, left=left, description=at.running)
+            bar.update(task, completed=at.done + at.part, total=at.total, left=left, description=at.running)
 
         yield show
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from .. import checkpoint
@@ -14,8 +16,10 @@ from .plan import Plan, PlannedRun
 from .record import Record
 
 
-def execute(plan: Plan, run: PlannedRun) -> tuple[Record, bytes]:
+def execute(plan: Plan, run: PlannedRun, *, on_epoch: Callable[[float], None] | None = None) -> tuple[Record, bytes]:
     """Return the record and the model file of one run; what goes wrong in it becomes its status and reason.
+
+    `on_epoch` is called after every epoch with the share of the training that is done.
 
     Raises:
         DataError: data that cannot be read stops the study, since every run would meet it.
@@ -26,11 +30,11 @@ def execute(plan: Plan, run: PlannedRun) -> tuple[Record, bytes]:
         run.seed,
         str(run.condition),
         regularizers=run.arm.settings(),
-        split_hash=plan.splits(run.seed).hash,
+        split_hash=plan.split_hash(run.seed),
         versions=plan.versions(run.arm),
     )
     try:
-        return record, _train_and_measure(plan, run, record)
+        return record, _train_and_measure(plan, run, record, on_epoch)
     except (KeyboardInterrupt, DataError):
         raise
     except RobustregError as error:
@@ -40,16 +44,17 @@ def execute(plan: Plan, run: PlannedRun) -> tuple[Record, bytes]:
     return record, b""
 
 
-def _train_and_measure(plan: Plan, run: PlannedRun, record: Record) -> bytes:
+def _train_and_measure(plan: Plan, run: PlannedRun, record: Record, on_epoch: Callable[[float], None] | None) -> bytes:
     labelled = run.condition.apply(plan.splits(run.seed), run.seed)
-    wrong = labelled.wrong
+    wrong, recipe = labelled.wrong, plan.recipe_of(run.condition)
     trained = train(
         plan.model(run.seed),
         run.arm.regularizers,
         labelled.splits,
         seed=run.seed,
         device=plan.device,
-        recipe=plan.recipe_of(run.condition),
+        recipe=recipe,
+        on_epoch=None if on_epoch is None else lambda session: on_epoch(session.epoch / recipe.epochs),
     )
     record.status, record.reason, record.history = trained.status, trained.reason, trained.history
     record.details = {

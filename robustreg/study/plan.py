@@ -61,7 +61,7 @@ class PlannedRun:
 class Plan:
     """A study, resolved: everything that decides its results, as objects.
 
-    Loading and model building are kept per seed, since all arms of a seed share the split and the initial weights.
+    Splits and initial network are kept for the latest seed, since all its arms share them.
     """
 
     data_name: str
@@ -78,8 +78,8 @@ class Plan:
     catalogue: Catalogue
     load: Callable[[int], Splits]
     build: Callable[[tuple[int, ...], int], nn.Module]
-    _splits: dict[int, Splits] = field(default_factory=dict)
-    _models: dict[int, tuple[nn.Module, str]] = field(default_factory=dict)
+    _ready: tuple[int, Splits, nn.Module] | None = None  # of the latest seed alone: splits can be large
+    _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -96,17 +96,21 @@ class Plan:
 
     def splits(self, seed: int) -> Splits:
         """Return the splits of a seed."""
-        if seed not in self._splits:
-            self._splits[seed] = self.load(seed)
-        return self._splits[seed]
+        return self._of(seed)[1]
 
     def model(self, seed: int) -> nn.Module:
         """Return the initial network of a seed, the same for every arm and label condition."""
-        return self._model(seed)[0]
+        return self._of(seed)[2]
+
+    def split_hash(self, seed: int) -> str:
+        """Return the hash of the splits of a seed."""
+        if seed not in self._hashes:
+            self._of(seed)
+        return self._hashes[seed][0]
 
     def parameters(self) -> int:
         """Return the number of trainable parameters of the network."""
-        return count_parameters(self.model(self.seeds[0]))
+        return count_parameters(self.model(self._ready[0] if self._ready else self.seeds[0]))
 
     def recipe_of(self, condition: LabelCondition) -> Recipe:
         """Return the recipe under a label condition, which has its own number of epochs."""
@@ -114,11 +118,10 @@ class Plan:
 
     def identity(self, run: PlannedRun) -> str:
         """Return a hash of everything that decides the result of a run."""
-        splits = self.splits(run.seed)
         decides = {
             "versions": self.versions(run.arm),
-            "split": splits.hash,
-            "weights": self._model(run.seed)[1],
+            "split": self.split_hash(run.seed),
+            "weights": self._hashes[run.seed][1],
             "regularizers": run.arm.settings(),
             "seed": run.seed,
             "condition": asdict(run.condition),
@@ -157,7 +160,7 @@ class Plan:
             "protocol": self.protocol.name,
             "device": self.device,
             "versions": self.versions(),
-            "split_hashes": {str(seed): self.splits(seed).hash for seed in self.seeds},
+            "split_hashes": {str(seed): self.split_hash(seed) for seed in self.seeds},
             "notes": list(self.splits(self.seeds[0]).notes),
         }
 
@@ -181,9 +184,9 @@ class Plan:
                 found[origin.distribution] = origin.version
         return found
 
-    def _model(self, seed: int) -> tuple[nn.Module, str]:
-        if seed not in self._models:
-            splits = self.splits(seed)
+    def _of(self, seed: int) -> tuple[int, Splits, nn.Module]:
+        if self._ready is None or self._ready[0] != seed:
+            splits = self.load(seed)
             with torch.random.fork_rng():
                 torch.manual_seed(fold(seed_key(seed), "weights"))
                 model = self.build(splits.shape, len(splits.classes))
@@ -191,8 +194,9 @@ class Plan:
             digest = hashlib.sha256(repr(model).encode())
             for name, tensor in model.state_dict().items():
                 digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-            self._models[seed] = (model, digest.hexdigest())
-        return self._models[seed]
+            self._ready = (seed, splits, model)
+            self._hashes[seed] = (splits.hash, digest.hexdigest())
+        return self._ready
 
 
 def make_plan(
@@ -259,7 +263,6 @@ def make_plan(
         load,
         build,
     )
-    plan._splits[which[0]] = splits
     plan.model(which[0])
     return plan
 

@@ -22,10 +22,12 @@ from .store import Store, write_whole
 
 SMALL_MODEL = 1_000_000  # parameters; below it one thread is as fast as many, and bitwise reproducible anywhere
 
+REDRAW = 0.2  # seconds between two looks at a run's epochs
+
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a study stands; `seconds_left` is None until one run has been timed."""
+    """Where a study stands: `part` of the run `running` is trained; `seconds_left` is None before the first epoch."""
 
     done: int
     total: int
@@ -33,6 +35,7 @@ class Progress:
     seconds_left: float | None
     reused: int
     failed: int
+    part: float = 0.0
 
 
 def compare(
@@ -66,7 +69,7 @@ def compare(
         device: a torch device.
         out: folder where finished runs are kept, and found again by the next call; None keeps them in memory.
         catalogue: what names mean; discovered by default.
-        on_progress: called before each run and at the end.
+        on_progress: called before each run, now and then within it, and at the end.
         **settings: fields of `Recipe` (`epochs=`, `learning_rate=` ...), `label_mode=`, `norm=`.
 
     Raises:
@@ -96,29 +99,55 @@ def run_plan(
     """Do the runs of a plan that are not in the store `out` yet, and compare all of them."""
     runs = list(plan.runs())
     records: list[Record] = []
-    spent: list[float] = []
-    report = on_progress or (lambda progress: None)
     with Store(out) if out is not None else nullcontext() as store, _threads(plan):
         if store is not None:
             write_whole(store.folder / "study.json", json.dumps(plan.describe(), indent=2).encode())
         kept = {run: store.get(plan.identity(run)) if store is not None else None for run in runs}
-        todo = sum(not _usable(record) for record in kept.values())
+        pace = _Pace(len(runs), sum(not _usable(record) for record in kept.values()), on_progress)
         for run in runs:
             record = kept[run]
-            failed = sum(record.status == "failed" for record in records)
             if record is None or not _usable(record):
-                left = sum(spent) / len(spent) * (todo - len(spent)) if spent else None
-                report(Progress(len(records), len(runs), str(run), left, len(runs) - todo, failed))
-                started = time.perf_counter()
-                record, model = execute(plan, run)
+                pace.start(str(run), records)
+                record, model = execute(plan, run, on_epoch=pace.epoch)
                 if store is not None:
                     store.put(record, model)
-                spent.append(time.perf_counter() - started)
+                pace.finish()
             record.arm = run.arm.name  # a kept run may have been made under another label
             records.append(record)
-        failed = sum(record.status == "failed" for record in records)
-        report(Progress(len(runs), len(runs), "", 0.0, len(runs) - todo, failed))
+        pace.start("", records)
     return Comparison(plan.describe(), [arm.name for arm in plan.arms], plan.measures(), records)
+
+
+class _Pace:
+    """How far the study is, and how long the rest will take at the pace so far."""
+
+    def __init__(self, total: int, todo: int, on_progress: Callable[[Progress], None] | None) -> None:
+        self.total, self.todo, self.on_progress = total, todo, on_progress
+        self.spent = 0.0
+        self.finished = 0
+        self.told = 0.0
+
+    def start(self, running: str, records: list[Record]) -> None:
+        self.running, self.started, self.records = running, time.perf_counter(), records
+        self.tell(0.0)
+
+    def epoch(self, part: float) -> None:
+        if time.perf_counter() - self.told > REDRAW:
+            self.tell(part)
+
+    def finish(self) -> None:
+        self.spent += time.perf_counter() - self.started
+        self.finished += 1
+
+    def tell(self, part: float) -> None:
+        self.told = time.perf_counter()
+        if self.on_progress is None:
+            return
+        done, elapsed = self.finished + part, self.spent + self.told - self.started
+        left = elapsed / done * (self.todo - done) if done else None
+        failed = sum(record.status == "failed" for record in self.records)
+        reused = self.total - self.todo
+        self.on_progress(Progress(len(self.records), self.total, self.running, left, reused, failed, part))
 
 
 def _usable(record: Record | None) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TITLE = "Adversarial examples"
 MOST_ARMS, MOST_IMAGES = 6, 3
+_LEFT = (0.0, 1.1, 2.2)  # where the three images of a triplet begin, in widths of an image
 
 
 class Triplet(NamedTuple):
@@ -52,14 +53,13 @@ def examples(comparison: Comparison) -> Figure:
     with style():
         width, height = max(7.4, 1.5 + 2.9 * number), 1.25 * len(shown)
         page = Page(TITLE, about, note, width=width, height=height)
-        ratios = [1.0, 1.0, 1.0, 0.15] * number  # a narrow empty column parts the triplets
-        cells = page.add_gridspec(len(shown), 4 * number - 1, width_ratios=ratios[:-1])
-        for row, arm in enumerate(shown):
-            for column, triplet in enumerate(found[arm]):
-                axes = [page.add_subplot(cells[row, 4 * column + offset]) for offset in range(3)]
+        cells = page.subplots(len(shown), number, squeeze=False)
+        for row, arm in zip(cells, shown, strict=True):
+            for axes in row:
+                axes.set_axis_off()
+            for axes, triplet in zip(row, found[arm], strict=False):
                 _draw(axes, triplet, factor)
-                if column == 0:
-                    axes[0].set_ylabel(short(arm, 20), rotation=0, ha="right", va="center", size=8, weight="bold")
+            row[0].text(-0.08, 0.5, short(arm, 20), ha="right", va="center", size=8, weight="bold")
     return page
 
 
@@ -104,18 +104,17 @@ def _amplification(triplets: list[Triplet]) -> float:
     return math.floor(factor + 1e-6) if factor >= 2 else round(factor, 1)
 
 
-def _draw(axes: list[Axes], triplet: Triplet, factor: float) -> None:
+def _draw(axes: Axes, triplet: Triplet, factor: float) -> None:
     change = 0.5 + factor * (triplet.adversarial - triplet.clean)
-    for panel, image in zip(axes, (triplet.clean, change, triplet.adversarial), strict=True):
-        panel.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        panel.set_xticks([])
-        panel.set_yticks([])
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
-    axes[0].set_title(f"label {triplet.label}", size=7, pad=2)
-    for panel, said in ((axes[0], triplet.said_clean), (axes[2], triplet.said)):
+    for image, left in zip((triplet.clean, change, triplet.adversarial), _LEFT, strict=True):
+        pixels = _pixels(image)
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(left, left + 1, 0, 1))
+    axes.set(xlim=(_LEFT[0], _LEFT[-1] + 1), ylim=(0, 1))
+    axes.text(0.5, 1.03, f"label {triplet.label}", ha="center", va="bottom", size=7)
+    for left, said in ((_LEFT[0], triplet.said_clean), (_LEFT[-1], triplet.said)):
         right = said == triplet.label
-        panel.set_xlabel(f"{'✓' if right else '✗'} says {said}", size=7, labelpad=2, color=BLUE if right else ORANGE)
+        text, color = f"{'✓' if right else '✗'} says {said}", BLUE if right else ORANGE
+        axes.text(left + 0.5, -0.04, text, ha="center", va="top", size=7, color=color)
 
 
 def _pixels(image: Any) -> Any:
