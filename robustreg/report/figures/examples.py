@@ -59,7 +59,7 @@ def examples(comparison: Comparison) -> Figure:
                 axes.set_axis_off()
             for axes, triplet in zip(row, found[arm], strict=False):
                 _draw(axes, triplet, factor)
-            row[0].text(-0.08, 0.5, short(arm, 20), ha="right", va="center", size=8, weight="bold")
+            row[0].text(-0.08, 0.4, short(arm, 20), ha="right", va="center", size=8, weight="bold")
     return page
 
 
@@ -108,9 +108,10 @@ def _draw(axes: Axes, triplet: Triplet, factor: float) -> None:
     change = 0.5 + factor * (triplet.adversarial - triplet.clean)
     for image, left in zip((triplet.clean, change, triplet.adversarial), _LEFT, strict=True):
         pixels = _pixels(image)
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(left, left + 1, 0, 1))
-    axes.set(xlim=(_LEFT[0], _LEFT[-1] + 1), ylim=(0, 1))
-    axes.text(0.5, 1.03, f"label {triplet.label}", ha="center", va="bottom", size=7)
+        tall = pixels.shape[0] / pixels.shape[1]
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(left, left + 1, 0, tall))
+    axes.set(xlim=(_LEFT[0], _LEFT[-1] + 1.25), ylim=(0, tall))  # and a gap before the next triplet
+    axes.text(0.5, tall + 0.03, f"label {triplet.label}", ha="center", va="bottom", size=7)
     for left, said in ((_LEFT[0], triplet.said_clean), (_LEFT[-1], triplet.said)):
         right = said == triplet.label
         text, color = f"{'✓' if right else '✗'} says {said}", BLUE if right else ORANGE
