@@ -50,7 +50,7 @@ class Objective(nn.Module):
         members = list(regularizers)
         self._hooks = _training_hooks(members, task)
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
-        for impl in _calls(self._hooks.prepare):
+        for impl in self._hooks["prepare"]:
             model = _next(impl, model)
         self.network = model
 
@@ -66,17 +66,18 @@ class Objective(nn.Module):
         rng = Rng(key, x.device)
         with keyed(self.network, rng.split("network").key):
             y = self._rows(x, y)
-            params = dict(self.network.named_parameters())
             context: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss}
-            for impl in _calls(self._hooks.batch):
+            for impl in self._hooks["batch"]:
                 changed = _run(impl, x=x, y=y, rng=rng.split(impl.plugin_name), **context)
                 if changed is not None:
                     x, y = _pair(impl, changed)
             logits = self.network(x)
             self.passes += 1
             terms = {BASE_TERM: self.base_loss(logits, y)}
-            context.update(params=params, x=x, y=y, logits=logits)
-            for impl in _calls(self._hooks.penalty):
+            penalties = self._hooks["penalty"]
+            if penalties:
+                context.update(params=dict(self.network.named_parameters()), x=x, y=y, logits=logits)
+            for impl in penalties:
                 _merge(impl, terms, _run(impl, rng=rng.split(impl.plugin_name), **context))
         loss = terms[BASE_TERM]
         for name, term in terms.items():
@@ -93,7 +94,7 @@ class Objective(nn.Module):
     def learning_rate(self, progress: float, base: float) -> float:
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
         factor = 1.0
-        for impl in _calls(self._hooks.learning_rate):
+        for impl in self._hooks["learning_rate"]:
             given = _expect(impl, _plain(_run(impl, progress=progress, base=base)), (int, float))
             factor *= 1.0 if given is None else float(given)
         return factor
@@ -102,14 +103,14 @@ class Objective(nn.Module):
         """Tell every regularizer that an epoch ended; return whether any wants to stop."""
         answers = [
             _expect(impl, _plain(_run(impl, epoch=epoch, metrics=metrics, model=self.network)), bool)
-            for impl in _calls(self._hooks.after_epoch)
+            for impl in self._hooks["after_epoch"]
         ]
         return any(answers)
 
     def finish(self) -> nn.Module:
         """Return the network to keep: after training, passed through every `finish` hook."""
         model = self.network
-        for impl in _calls(self._hooks.finish):
+        for impl in self._hooks["finish"]:
             model = _next(impl, model)
         return model
 
@@ -136,8 +137,8 @@ class Objective(nn.Module):
         return F.one_hot(y, self._classes).to(x.dtype)
 
 
-def _training_hooks(members: list[Regularizer], task: str) -> Any:
-    """Register the regularizers of one run, so that calls go in the order the user gave."""
+def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[HookImpl]]:
+    """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.Training)
     for member in reversed(members):
@@ -161,7 +162,7 @@ def _training_hooks(members: list[Regularizer], task: str) -> Any:
         for caller in manager.get_hookcallers(member) or ():
             if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
                 raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
-    return manager.hook
+    return {name: _calls(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
 
 
 def _calls(hook: HookCaller) -> list[HookImpl]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .errors import UsageError, suggest
 from .inference import logits
-from .noise import Rng, fold, seed_key
+from .noise import Key, Rng, fold, seed_key
 from .objective import Objective
 from .regularizer import Regularizer
 
@@ -145,14 +145,14 @@ def train(
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
 
     with torch.random.fork_rng():
-        torch.manual_seed(fold(key, "prepare"))  # for regularizers that make layers
+        _seed(fold(key, "prepare"), device)  # for regularizers that make layers
         session = Session(model, regularizers, recipe, device, task)
         objective, optimizer = session.objective, session.optimizer
         run = Run(objective.network, seed, recipe, initial_norms=_norms(objective.network))
         if state is not None:
             session.load_state_dict(state)
         while session.epoch < recipe.epochs and not session.stopped:
-            torch.manual_seed(fold(fold(key, "torch"), session.epoch))  # for modules that use torch's own stream
+            _seed(fold(fold(key, "torch"), session.epoch), device)  # for modules that use torch's own stream
             objective.network.train()
             order = Rng(fold(fold(key, "order"), session.epoch)).permutation(len(data))
             sums: dict[str, Tensor] = {}
@@ -185,6 +185,12 @@ def train(
     run.gradient_passes = objective.passes
     run.seconds = time.perf_counter() - started
     return run
+
+
+def _seed(number: Key, device: str) -> None:
+    # torch.manual_seed formats a call stack for every kind of device not in use: too slow for each epoch on a CPU.
+    seed = torch.manual_seed if torch.device(device).type != "cpu" else torch.default_generator.manual_seed
+    seed(int(number))
 
 
 def _known(settings: dict[str, Any]) -> dict[str, Any]:

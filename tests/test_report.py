@@ -87,7 +87,7 @@ def record(arm: str, at: int, seed: int, condition: str, *, status: str = "ok", 
     ]
     if examples:
         clean_images = rng.uniform(0.2, 0.8, (3, 1, 4, 4))
-        moved = clean_images + 0.125 * rng.choice([-1, 1], clean_images.shape)
+        moved = clean_images + 0.125 * rng.choice([-1, -0.5, 0.5, 1], clean_images.shape)
         made.details["examples"] = {
             "clean": clean_images.tolist(),
             "adversarial": moved.tolist(),
@@ -305,6 +305,23 @@ def test_scatters_put_arms_where_their_means_are(plain: Comparison) -> None:
             assert drawn[palette.look(at).marker] == pytest.approx((x[arm], y[arm]))
 
 
+def test_the_pareto_front_is_drawn_through_the_arms_on_it(plain: Comparison) -> None:
+    (plane,) = FIGURES["clean_robust"](plain).axes
+    (steps,) = (line for line in plane.get_lines() if line.get_drawstyle() == "steps-pre")
+    dots = [line for line in plane.get_lines() if line.get_markersize() == 8 and len(line.get_xdata()) == 1]
+    points = {str(at): (dot.get_xdata()[0], dot.get_ydata()[0]) for at, dot in enumerate(dots)}
+    front = np.array([points[name] for name in pareto(points)])
+    assert steps.get_xydata()[1:-1] == pytest.approx(front)
+    (left, _), (bottom, _) = plane.get_xlim(), plane.get_ylim()
+    assert steps.get_xydata()[[0, -1]] == pytest.approx(np.array([[left, front[0, 1]], [front[-1, 0], bottom]]))
+
+
+def test_intervals_are_cut_off_where_no_difference_can_be(hostile: Comparison) -> None:
+    axes = panel(FIGURES["differences"](hostile), "memorized wrong labels")
+    bars = [line.get_xdata() for line in axes.get_lines() if len(set(line.get_ydata())) == 1]
+    assert min(map(min, bars)) == -100 and max(map(max, bars)) == 100  # of [-329.1, +276.9]
+
+
 def test_training_curves_draw_the_mean_for_as_long_as_every_seed_goes_on() -> None:
     made = study(["none", "l1:1"], 2)
     short = next(run for run in made.of("l1:1") if run.seed == 1 and run.label_condition == "true")
@@ -327,7 +344,7 @@ def test_examples_amplify_the_largest_change_to_black_or_white(plain: Comparison
     figure = FIGURES["examples"](plain)
     clean, change, moved = (np.asarray(image.get_array()) for image in figure.axes[0].images)
     assert change == pytest.approx(0.5 + 4 * (moved - clean))  # 0.5 / 0.125
-    assert set(np.round(change, 6).ravel()) == {0.0, 1.0}
+    assert set(np.round(change, 6).ravel()) == {0.0, 0.25, 0.75, 1.0}
     assert {"✓ says cat", "✗ says dog"} <= {text.get_text() for text in figure.axes[0].texts}
     assert "label wildlife $x$" in texts(figure)
 
@@ -463,11 +480,12 @@ def test_the_table_fits_its_width_and_takes_names_as_text(width: int, hostile: C
         assert "6 of 6 runs diverged" in text and "2 of 6 runs failed" in text and "red: zero gradients" in text
 
 
-def test_at_80_columns_every_number_is_whole(plain: Comparison) -> None:
-    text = report.table_text(plain, 80)
-    for arm in plain.arms[1:]:
-        row = plain.differences[arm]["robust_accuracy"]
-        assert f"[{100 * row['low']:+.1f},{100 * row['high']:+.1f}]" in text
+def test_at_80_columns_every_number_is_whole(hostile: Comparison) -> None:
+    text = report.table_text(hostile, 80)
+    for arm in HOSTILE[1:]:
+        for measure in ("clean_accuracy", "memorized_fraction", "robust_accuracy"):
+            row = hostile.differences[arm][measure]
+            assert f"[{100 * row['low']:+.1f},{100 * row['high']:+.1f}]" in text
 
 
 def test_a_printed_table_has_colours_where_the_console_has(plain: Comparison) -> None:
@@ -589,6 +607,10 @@ def test_a_full_disk_and_a_folder_that_is_a_file_are_said(plain: Comparison, tmp
     def full(*paths: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.mkdir", lambda *args, **options: full())
+        with pytest.raises(DiskFullError, match="new"):
+            report.write_report(plain, tmp_path / "new", figures=False)
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DiskFullError, match=r"results\.json"):
         report.write_report(plain, tmp_path, figures=False)

@@ -1,0 +1,8 @@
+"""One thread a process: small networks are not faster with more, and the test command runs a process a core."""
+
+import os
+
+import torch
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+torch.set_num_threads(1)
