@@ -44,3 +44,8 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest known name, or an empty string."""
     close = get_close_matches(wrong, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Return text on one line without control characters, which a plugin's message may hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

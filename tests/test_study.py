@@ -335,3 +335,14 @@ def test_plugin_errors_of_a_single_training_are_raised():
     splits = rr.load_data(SMALL["data"], seed=0)
     with pytest.raises(PluginError, match="boom"):
         rr.train(rr.models.mlp((1, 8, 8), 10), [Boom()], splits, epochs=1)
+
+
+def test_an_arm_that_lost_its_true_label_runs_is_not_judged_by_its_noisy_ones():
+    comparison = small()
+    for record in comparison.of("l2:0.001"):
+        if record.label_condition == "true":
+            record.status, record.measures = "failed", {}
+    found = Comparison(comparison.study, comparison.arms, comparison.measures, comparison.records)
+    assert found.values("l2:0.001", "clean_accuracy") == {}
+    assert "clean_accuracy" not in found.differences["l2:0.001"]
+    assert "clean_accuracy[random:0.5]" in found.summaries["l2:0.001"]

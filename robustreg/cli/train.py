@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 
 from ..spec import parse
 from .options import NUMBERS, common_options, data_option, device_of, model_option, one, recipe_options, recipe_settings
-from .output import console, finite, print_json, progress, say
+from .output import console, print_json, progress, say
 
 FAILED = 1
 
@@ -37,6 +36,7 @@ def command(spec: str, **options: Any) -> int:
     from ..checkpoint import to_bytes, weights_of
     from ..errors import UsageError
     from ..plugins import discover
+    from ..report import to_json
     from ..study import Progress, make_plan, write_whole
     from ..training import Session, train
 
@@ -77,7 +77,7 @@ def command(spec: str, **options: Any) -> int:
     files = {
         "model.safetensors": to_bytes(weights_of(run.model), plan.manifest(seed) | about),
         "history.csv": _csv(run.history),
-        "run.json": json.dumps(finite(record), indent=2).encode(),
+        "run.json": to_json(record).encode(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

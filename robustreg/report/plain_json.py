@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ..study import Comparison
 
 
-def to_json(study: Comparison | Mapping[str, Any]) -> str:
+def to_json(study: Comparison | Mapping[str, Any] | Sequence[Any]) -> str:
     """Return a comparison, or any plain values, as JSON that every reader takes; what is not finite becomes null."""
-    values = study if isinstance(study, Mapping) else study.to_dict()
+    values = study if isinstance(study, (Mapping, Sequence)) else study.to_dict()
     return json.dumps(_strict(values), indent=1, allow_nan=False)
 
 

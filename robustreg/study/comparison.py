@@ -54,23 +54,24 @@ class Comparison:
     def values(self, arm: str, measure: str, condition: str | None = None) -> dict[int, float]:
         """Return a measure by seed, from the runs that finished, under a label condition.
 
-        Without a condition: the true labels where the measure exists there, else the noisiest labels.
+        Without a condition: the true labels if any run has the measure there, else the noisiest labels where one has;
+        the same condition for every arm, whatever runs it lost.
         """
-        wanted = [condition] if condition else [TRUE, *reversed(self.study["label_conditions"])]
-        for name in wanted:
-            found: dict[int, float] = {}
-            for record in self.of(arm):
-                value = record.measures.get(measure) if record.label_condition == name else None
-                if isinstance(value, (int, float)) and math.isfinite(value):
-                    found[record.seed] = float(value)
-            if found:
-                return found
-        return {}
+        condition = condition or self._condition(measure)
+        found: dict[int, float] = {}
+        for record in self.of(arm):
+            value = record.measures.get(measure) if record.label_condition == condition else None
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                found[record.seed] = float(value)
+        return found
+
+    def _condition(self, measure: str) -> str:
+        having = {record.label_condition for record in self.records if measure in record.measures}
+        return next((name for name in (TRUE, *reversed(self.study["label_conditions"])) if name in having), TRUE)
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Mean, spread and interval of every measure, by arm; a noisy condition other than the first one found is
-        named in brackets."""
+        """Mean, spread and interval of every measure, by arm; a condition other than its usual one is in brackets."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for arm in self.arms:
             found[arm] = {}

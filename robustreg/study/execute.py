@@ -8,7 +8,7 @@ import torch
 
 from .. import checkpoint
 from ..attacks import protocol_attacks
-from ..errors import DataError, RobustregError
+from ..errors import DataError, RobustregError, printable
 from ..measures import Subject, measure_all, trust_flags
 from ..training import train
 from .examples import examples
@@ -38,9 +38,9 @@ def execute(plan: Plan, run: PlannedRun, *, on_epoch: Callable[[float], None] | 
     except (KeyboardInterrupt, DataError):
         raise
     except RobustregError as error:
-        record.status, record.reason = "failed", str(error)
+        record.status, record.reason = "failed", printable(str(error))
     except Exception as error:  # a model or plugin can raise anything; the study goes on without this run
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}")
     return record, b""
 
 
