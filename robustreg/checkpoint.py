@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -77,8 +78,31 @@ def restore(path: str | Path, catalogue: Catalogue, model: Buildable | None = No
 
 
 def load_into(network: nn.Module, path: str | Path, name: str) -> None:
-    """Put the weights of a file into a network; a DataError when they do not fit."""
-    _fill(network, read(path)[0], path, name)
+    """Put the weights of a file into a network: safetensors, or a `.pt`, `.pth` or `.bin` file that torch saved.
+
+    The latter is read with `weights_only=True`, so that it cannot run code; it may hold the state itself or have it
+    under `state_dict` or `model`.
+
+    Raises:
+        DataError: for a file that cannot be read, or weights that do not fit.
+    """
+    weights = _from_torch(path) if Path(path).suffix in (".pt", ".pth", ".bin") else read(path)[0]
+    _fill(network, weights, path, name)
+
+
+def _from_torch(path: str | Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(f"model file {path}: {error.strerror}") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read with weights_only=True: {reason}. Save its state_dict anew") from error
+    for key in ("state_dict", "model"):
+        found = found.get(key, found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise DataError(f"{path} holds no state_dict: expected a mapping of names to tensors")
+    return found
 
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], path: str | Path, name: str) -> None:

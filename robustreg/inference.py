@@ -44,8 +44,13 @@ def untraced(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def logits(model: nn.Module, split: Split) -> Tensor:
-    """Return the `(n, outputs)` outputs of `model` in evaluation mode over a whole split, in its order."""
+    """Return the `(n, outputs)` outputs of `model` in evaluation mode over a whole split, in its order.
+
+    Of an empty split nothing is known, not even the number of outputs: `(0, 1)`.
+    """
     device = device_of(model)
+    if not len(split):
+        return torch.empty(0, 1, device=device)
     with untraced(model), torch.inference_mode():
         return torch.cat([model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)])
 

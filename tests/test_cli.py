@@ -359,3 +359,28 @@ def test_interrupting_is_exit_code_130_and_says_how_to_go_on(tmp_path, capsys, m
     monkeypatch.setattr(room, "execute", interrupt)
     assert run(["compare", "none", *SMALL, "--out", str(tmp_path)]) == 130
     assert "robustreg compare none" in capsys.readouterr().err
+
+
+def test_a_model_trained_elsewhere_is_measured_without_training_data(tmp_path, capsys, monkeypatch, folder):
+    import torch
+    from torch import nn
+
+    (tmp_path / "elsewhere.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))
+    with torch.no_grad():  # the class is the brightest channel
+        network[1].weight.copy_(torch.eye(3).repeat_interleave(1024, 1))
+        network[1].bias.zero_()
+    torch.save({"state_dict": network.state_dict()}, "net.pt")
+    torch.save(network, "whole.pt")
+    arguments = ["evaluate", "elsewhere:net", "--data", f"folder:{folder}", "--whole", "--json"]
+    assert run([*arguments, "--weights", "net.pt"]) == 0
+    found = strict(capsys.readouterr().out)
+    assert found["measures"]["clean_accuracy"] == 1.0
+    assert "train_accuracy" not in found["measures"] and "robust_curve" in found["measures"]
+    assert found["trust"]
+    assert run([*arguments, "--weights", "whole.pt"]) == 3
+    assert "weights_only=True" in capsys.readouterr().err
+    assert run([*arguments, "--weights", "absent.pt"]) == 3

@@ -340,3 +340,13 @@ def test_the_data_room_imports_no_torchvision_pooch_or_pillow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_as_test_holds_every_image_once_and_nothing_else():
+    from robustreg.data import as_test, digits
+
+    dataset = digits.source.load()
+    splits = as_test(dataset, seed=3)
+    assert len(splits.train) == len(splits.val) == 0
+    assert sorted(splits.test.indices.tolist()) == list(range(len(dataset)))
+    assert splits.hash == as_test(dataset, seed=3).hash != as_test(dataset, seed=4).hash

@@ -23,10 +23,14 @@ def subject_options(function: Any) -> Any:
             click.argument("model"),
             click.option("--data", metavar="NAME[:key=value,...]", help="Data set [what the model was trained on]."),
             click.option("--model", "network", metavar="NAME", help="How the network of a model file is made."),
-            click.option("--weights", type=click.Path(), help="Safetensors file for a package.module:callable."),
+            click.option(
+                "--weights", type=click.Path(),
+                help="Weights for a package.module:callable: .safetensors, or .pt read with weights_only=True.",
+            ),
+            click.option("--whole", is_flag=True, help="Measure on every image: none was used in training."),
             click.option("--seed", type=int, help="The split and the attacks' random starts [the model's]."),
         )
-    ):
+    ):  # fmt: skip
         function = option(function)
     return function
 
@@ -36,7 +40,7 @@ def subject_options(function: Any) -> Any:
 @attack_options
 @common_options
 def command(**options: Any) -> int:
-    """Measure a trained model on the test split of a data set.
+    """Measure a trained model on the test split of a data set, or with --whole on all of it.
 
     MODEL is a model file (robustreg train, or the models folder of a study), or package.module:callable that returns
     a torch.nn.Module from pixels in [0, 1] to logits.
@@ -77,7 +81,7 @@ def command(**options: Any) -> int:
 def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Module, Splits, dict[str, Any]]:
     """Return network, splits, and what the results say they are about."""
     from .. import checkpoint
-    from ..data import load_data
+    from ..data import as_test, load_dataset, make_splits
     from ..errors import UsageError
     from ..models import check_fits
     from ..resolve import is_import, model_of
@@ -91,7 +95,8 @@ def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Modu
         raise UsageError("--model says how the network of a model file is made; MODEL is a callable here")
     seed = options["seed"] if options["seed"] is not None else int(manifest.get("seed", 0))
     data = options["data"] or manifest.get("data") or "digits"
-    splits = load_data(data, seed=seed, sources=catalogue.offers["datasets"].values(), say=say)
+    dataset, sizes = load_dataset(data, sources=catalogue.offers["datasets"].values(), say=say)
+    splits = as_test(dataset, seed=seed) if options["whole"] else make_splits(dataset, seed=seed, **sizes)
     shape, classes = splits.shape, len(splits.classes)
     if own:
         _, build = model_of(options["model"], catalogue)

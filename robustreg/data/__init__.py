@@ -6,7 +6,7 @@ from .dataset import Dataset, DataSource, Stream
 from .labels import MODES, Corruption, corrupt_labels
 from .sources import datasets, fetch_data, load_data, load_dataset
 from .split import Split, Splits, pixels
-from .splitting import make_splits
+from .splitting import as_test, make_splits
 
 __all__ = [
     "MODES",
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "Splits",
     "Stream",
+    "as_test",
     "corrupt_labels",
     "datasets",
     "fetch_data",

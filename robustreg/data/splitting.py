@@ -42,6 +42,23 @@ def make_splits(
     for part, indices in zip(PARTS, _draw(dataset.y, pools, sizes, rng), strict=True):
         _check_complete(dataset, part, indices)
         parts[part] = Split(pick(dataset.x, indices), dataset.y[indices], dataset.classes, indices)
+    return _joined(dataset, parts, seed, notes)
+
+
+def as_test(dataset: Dataset, *, seed: int = 0) -> Splits:
+    """Return splits in which every image of `dataset` is a test image, in random order: for a model trained elsewhere.
+
+    The training and validation splits are empty.
+    """
+    order = Rng(fold(seed_key(seed), "split")).permutation(len(dataset))
+    parts = {
+        part: Split(pick(dataset.x, indices), dataset.y[indices], dataset.classes, indices)
+        for part, indices in zip(PARTS, (order[:0], order[:0], order), strict=True)
+    }
+    return _joined(dataset, parts, seed, ())
+
+
+def _joined(dataset: Dataset, parts: dict[str, Split], seed: int, notes: tuple[str, ...]) -> Splits:
     total = sha256(dataset.fingerprint.encode())
     for split in parts.values():
         total.update(len(split).to_bytes(8, "little") + split.indices.numpy().tobytes())

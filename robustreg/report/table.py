@@ -21,6 +21,8 @@ WIDE = 105  # columns of a terminal from which an interval stands beside its dif
 TIGHT = 72  # and below which even the numbers have to be folded
 STYLES = {"better": "green", "worse": "red", "equivalent": "cyan", "cannot tell": "dim"}
 
+NAME = 20  # columns for the name of an arm that are not given up, where there is room
+
 
 def table(comparison: Comparison, *, width: int = 120) -> Table:
     """Return the table as a rich renderable: the baseline first, then the other arms in the order of the study.
@@ -39,7 +41,8 @@ def table(comparison: Comparison, *, width: int = 120) -> Table:
         caption=_caption(comparison),
         caption_justify="left",
     )
-    made.add_column("arm", overflow="fold")
+    longest = max(len(plain(arm)) for arm in comparison.arms)
+    made.add_column("arm", overflow="fold", min_width=min(longest, NAME) if not narrow else None)
     headings = ("clean\naccuracy %", "memorized\n% of wrong\nlabels", f"FGSM\n(weak) %\n{eps}", f"worst\ncase %\n{eps}")
     for heading in headings:
         made.add_column(Text(heading, no_wrap=False, overflow="fold"), no_wrap=not tight)  # not to be squeezed
