@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -29,18 +30,31 @@ def to_bytes(weights: dict[str, Tensor], manifest: dict[str, Any]) -> bytes:
     return save(weights, metadata={_KEY: json.dumps(manifest, sort_keys=True)})
 
 
+def from_bytes(data: bytes, like: nn.Module) -> nn.Module:
+    """Return a copy of the network `like` with the weights of a file's content, in evaluation mode."""
+    network = copy.deepcopy(like)
+    network.load_state_dict(load(data))
+    return network.eval()
+
+
+def checked(path: str | Path, sha256: str | None = None) -> bytes:
+    """Return the content of a file; a DataError when it is missing, or its hash is not `sha256`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"model file {path}: {error.strerror}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"model file {path} has changed since it was written; remove it and train the run again")
+    return data
+
+
 def read(path: str | Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return weights and manifest of a file (empty when it was not written by robustreg).
 
     Raises:
         DataError: when it is missing, is no safetensors file, or its hash is not `sha256`.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"model file {path}: {error.strerror}") from error
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"model file {path} has changed since it was written; train the run again")
+    data = checked(path, sha256)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY, "{}")

@@ -137,6 +137,11 @@ class Objective(nn.Module):
         return F.one_hot(y, self._classes).to(x.dtype)
 
 
+def check_hooks(members: Iterable[Regularizer], task: str = "classification") -> None:
+    """Raise what `Objective` would raise for these regularizers, without a model."""
+    _training_hooks(list(members), task)
+
+
 def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[HookImpl]]:
     """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -179,7 +184,7 @@ def _run(impl: HookImpl, **known: Any) -> Any:
         return impl.function(*(known[name] for name in impl.argnames), **wanted)
     except RobustregError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin must not end the program
         raise PluginError(f"{_who(impl.plugin)} failed in {_name(impl)}(): {type(error).__name__}: {error}") from error
 
 

@@ -45,10 +45,19 @@ def arms_of(items: Iterable[str | Spec | Regularizer | Sequence[Regularizer]], c
             spec = parse(item) if isinstance(item, str) else item
             found = [_arm(one, catalogue) for one in expand(spec, scale=_scale(catalogue))]
         else:
-            members = (item,) if isinstance(item, Regularizer) else tuple(item)
+            members = _members(item)
             found = [Arm("+".join(canonical(member) for member in members), members)]
         arms.update({arm.name: arm for arm in found})
     return list(arms.values())
+
+
+def _members(item: object) -> tuple[Regularizer, ...]:
+    found = (item,) if not isinstance(item, (list, tuple)) else tuple(item)
+    for member in found:
+        if not isinstance(member, Regularizer):
+            hint = f"; make one: {member.__name__}()" if isinstance(member, type) else ""
+            raise UsageError(f"an arm is a spec, a regularizer or a list of regularizers, got {member!r:.80}{hint}")
+    return found
 
 
 def canonical(member: Regularizer) -> str:

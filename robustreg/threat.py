@@ -80,18 +80,18 @@ class ThreatModel:
         lower, upper = self.bounds(x) if bounds is None else bounds
         return torch.clamp(candidate, lower, upper)
 
-    def step(self, candidate: Tensor, gradient: Tensor, size: float) -> Tensor:
-        """Return `candidate` moved by `size` in the steepest direction of the norm; not projected.
+    def step(self, candidate: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
+        """Return `candidate` moved by `size`, a number or `(batch, 1, ...)`, in the norm's steepest direction.
 
         In linf that is the sign of the gradient, in l2 the gradient of length 1 in every sample. A gradient that is
         zero or not finite moves nothing.
         """
         if self.norm == "linf":
-            return torch.add(candidate, gradient.sign(), alpha=size)
+            return _moved(candidate, gradient.sign(), size)
         # Divided by the largest entry first: the squares of small gradients underflow.
         largest = gradient.abs().reshape(len(gradient), -1).amax(1).reshape(-1, *[1] * (gradient.ndim - 1))
         unit = gradient / largest
-        return torch.add(candidate, (unit / _lengths(unit)).nan_to_num(0.0, 0.0, 0.0), alpha=size)
+        return _moved(candidate, (unit / _lengths(unit)).nan_to_num(0.0, 0.0, 0.0), size)
 
     def start(self, x: Tensor, rng: Rng, samples: Tensor) -> Tensor:
         """Return a random allowed image for each of `x`, the same for a sample in whatever batch it comes.
@@ -134,6 +134,12 @@ class ThreatModel:
         unit = torch.finfo(x.dtype).eps
         rounding = unit / 4 * max(abs(self.low), abs(self.high)) * math.sqrt(math.prod(x.shape[1:]))
         return max(0.0, self.eps * (1 - 4 * unit) - rounding)
+
+
+def _moved(candidate: Tensor, direction: Tensor, size: float | Tensor) -> Tensor:
+    if isinstance(size, Tensor):
+        return torch.addcmul(candidate, direction, size)
+    return torch.add(candidate, direction, alpha=size)
 
 
 def _lengths(change: Tensor) -> Tensor:

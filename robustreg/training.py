@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,6 +45,15 @@ class Recipe:
         if not 0 <= self.momentum < 1:
             raise UsageError(f"momentum must be in [0, 1), got {self.momentum}")
 
+    def changed(self, **settings: Any) -> Recipe:
+        """Return the recipe with other settings; a UsageError for one that it does not have."""
+        for name in settings:
+            if name not in self.__dataclass_fields__:
+                known = ", ".join(self.__dataclass_fields__)
+                hint = suggest(name, self.__dataclass_fields__)
+                raise UsageError(f"a training has no setting {name!r}; it has {known}.{hint}")
+        return replace(self, **settings)
+
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return the torch optimizer of this recipe; momentum is Adam's first moment decay."""
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
@@ -67,14 +76,14 @@ class Run:
         seconds: wall time of the training.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     seed: int
     recipe: Recipe
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list, repr=False)
     status: str = "ok"
     reason: str = ""
     regularizers: list[dict[str, Any]] = field(default_factory=list)
-    initial_norms: dict[str, float] = field(default_factory=dict)
+    initial_norms: dict[str, float] = field(default_factory=dict, repr=False)
     gradient_passes: int = 0
     seconds: float = 0.0
 
@@ -139,7 +148,8 @@ def train(
         UsageError: for a bad recipe or a model that does not fit the data.
         PluginError: when a regularizer fails.
     """
-    recipe = Recipe(**{**asdict(recipe or Recipe()), **_known(settings)})
+    recipe = (recipe or Recipe()).changed(**settings)
+    regularizers = _checked(model, regularizers, splits)
     started = time.perf_counter()
     key, data = seed_key(seed), splits.train.to(device)
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
@@ -187,18 +197,20 @@ def train(
     return run
 
 
+def _checked(model: object, regularizers: object, splits: object) -> list[Regularizer]:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not hasattr(splits, "train") or not hasattr(splits, "val"):
+        raise UsageError(f"splits must have train and val, as load_data gives them; got {type(splits).__name__}")
+    if isinstance(regularizers, (str, nn.Module)) or not isinstance(regularizers, Iterable):
+        raise UsageError(f"regularizers must be a list of Regularizer instances, got {regularizers!r:.80}")
+    return list(regularizers)
+
+
 def _seed(number: Key, device: str) -> None:
     # torch.manual_seed formats a call stack for every kind of device not in use: too slow for each epoch on a CPU.
     seed = torch.manual_seed if torch.device(device).type != "cpu" else torch.default_generator.manual_seed
     seed(int(number))
-
-
-def _known(settings: dict[str, Any]) -> dict[str, Any]:
-    fields = Recipe.__dataclass_fields__
-    for name in settings:
-        if name not in fields:
-            raise UsageError(f"train() has no setting {name!r}; it has {', '.join(fields)}.{suggest(name, fields)}")
-    return settings
 
 
 def _norms(network: nn.Module) -> dict[str, float]:

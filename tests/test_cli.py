@@ -353,7 +353,7 @@ def test_options_come_from_a_file_and_what_is_typed_goes_before(tmp_path, capsys
 def test_interrupting_is_exit_code_130_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     from robustreg.study import runner as room
 
-    def interrupt(plan, run, on_epoch):
+    def interrupt(plan, run, **more):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(room, "execute", interrupt)
@@ -384,3 +384,63 @@ def test_a_model_trained_elsewhere_is_measured_without_training_data(tmp_path, c
     assert run([*arguments, "--weights", "whole.pt"]) == 3
     assert "weights_only=True" in capsys.readouterr().err
     assert run([*arguments, "--weights", "absent.pt"]) == 3
+
+
+def test_a_model_is_tested_on_its_own_split_whatever_the_seed_of_the_attacks(tmp_path, capsys, folder):
+    assert run(["train", "none", *SMALL[:2], "--epochs", "1", "--seed", "2", "--out", str(tmp_path / "m")]) == 0
+    model = str(tmp_path / "m" / "model.safetensors")
+    capsys.readouterr()
+    found = {}
+    for seed in ("2", "5"):
+        assert run(["evaluate", model, "--seed", seed, "--json"]) == 0
+        found[seed] = strict(capsys.readouterr().out)["measures"]
+    assert found["2"]["clean_accuracy"] == found["5"]["clean_accuracy"]
+    assert found["2"]["train_accuracy"] == found["5"]["train_accuracy"]
+    assert run(["evaluate", model, "--data", "digits:train=100,val=40,test=60", "--json"]) == 0
+    assert "was trained on" in capsys.readouterr().err
+    assert run(["evaluate", model, "--data", f"folder:{folder}"]) == 2
+    assert "knows the classes" in capsys.readouterr().err
+
+
+def test_a_smaller_study_sets_the_report_of_the_larger_one_aside(tmp_path, capsys):
+    arguments = [*SMALL, *NO_NOISE, "--no-figures", "--out", str(tmp_path)]
+    assert run(["compare", "l2:1e-3", "dropout:0.5", *arguments]) == 0
+    larger = (tmp_path / "results.json").read_text()
+    assert run(["compare", "l2:1e-3", *arguments]) == 0
+    assert "earlier-1" in capsys.readouterr().err
+    assert (tmp_path / "earlier-1" / "results.json").read_text() == larger
+    assert run(["compare", "l2:1e-3", "l1", *arguments]) == 0  # says all that the report there says: replaces it
+    assert not (tmp_path / "earlier-2").exists()
+
+
+def test_the_l2_grid_is_no_error(tmp_path, capsys):
+    assert run(["compare", "none", *SMALL, *NO_NOISE, "--norm", "l2", "--json", "--out", str(tmp_path)]) == 0
+    assert max(strict(capsys.readouterr().out)["study"]["eps"]) > 1
+
+
+def test_diverged_runs_are_exit_code_1(tmp_path, capsys):
+    arguments = [*SMALL, *NO_NOISE, "--learning-rate", "1e30", "--json", "--no-figures", "--out", str(tmp_path)]
+    assert run(["compare", "none", *arguments]) == 1
+    assert strict(capsys.readouterr().out)["arms"][0]["runs"][0]["status"] == "diverged"
+
+
+def test_check_tells_whether_a_plugin_keeps_the_laws(capsys):
+    assert run(["plugins", "check", "l2", "--json"]) == 0
+    assert {row["status"] for row in strict(capsys.readouterr().out)["checks"]} == {"passed"}
+
+
+@pytest.mark.parametrize(("into", "code"), [("/dev/full", 6), ("closed pipe", 0)])
+def test_output_that_goes_nowhere_is_no_traceback(into, code):
+    program = [sys.executable, "-m", "robustreg", "plugins", "list"]
+    if into == "closed pipe":
+        process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+        process.wait()
+    else:
+        with open(into, "w") as full:
+            process = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True)
+        error = process.stderr
+    assert process.returncode == code
+    assert "Traceback" not in error and "Exception" not in error

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+import csv
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from robustreg import hookspecs, regularizers
+from robustreg.cli.compare import command as compare_command
+from robustreg.plugins import discover
+from robustreg.resolve import arms_of
+from robustreg.spec import parse
 from robustreg.testing import LAWS
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +71,46 @@ def test_the_readme_of_the_template_names_what_it_is() -> None:
     readme = (TEMPLATE / "README.md").read_text()
     assert readme.startswith("# robustreg-confidence-penalty\n")
     assert "robustreg plugins check confidence_penalty" in readme
+
+
+FGSM_PAGE = (ROOT / "docs" / "why-fgsm-misleads.md").read_text()
+
+
+def kept_results() -> dict[str, list[dict[str, str]]]:
+    """The runs of the study behind the page, by arm."""
+    with (ROOT / "docs" / "figures" / "why-fgsm-misleads.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
+
+
+def mean(runs: list[dict[str, str]], column: str) -> float:
+    return 100 * sum(float(run[column]) for run in runs) / len(runs)
+
+
+def test_the_command_of_the_fgsm_page_is_understood_and_has_the_arms_of_its_table() -> None:
+    (command,) = re.findall(r"^    robustreg compare (.+)$", FGSM_PAGE, flags=re.MULTILINE)
+    context = compare_command.make_context("compare", shlex.split(command))
+    assert context.params["protocol"] == "standard" and context.params["label_noise"] == (0.0,)
+    arms = [str(arm.name) for arm in arms_of([parse(spec) for spec in context.params["specs"]], discover([]))]
+    assert arms == list(kept_results()) == re.findall(r"^\| `(\S+)` \|", FGSM_PAGE, flags=re.MULTILINE)
+
+
+def test_the_table_of_the_fgsm_page_is_the_mean_of_the_runs_kept_beside_it() -> None:
+    results = kept_results()
+    base = results["none"]
+    columns = ("clean_accuracy", "fgsm_accuracy", "robust_accuracy")
+    for arm, runs in results.items():
+        assert [run["seed"] for run in runs] == [str(seed) for seed in range(10)]
+        (line,) = re.findall(rf"^\| `{re.escape(arm)}` \|(.+)\|$", FGSM_PAGE, flags=re.MULTILINE)
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[:3] == [f"{mean(runs, column):.1f}" for column in columns]
+        if arm != "none":
+            fgsm, worst = (mean(runs, column) - mean(base, column) for column in columns[1:])
+            assert cells[3] == f"{fgsm:+.1f}" and cells[4].startswith(f"{worst:+.1f} [")
+
+
+def test_the_text_of_the_fgsm_page_quotes_the_runs_kept_beside_it() -> None:
+    runs, text = kept_results()["fgsm_training:0.3125"], " ".join(FGSM_PAGE.split())
+    weak, worst = (mean(runs, f"{curve}@0.3125") for curve in ("fgsm_curve", "robust_curve"))
+    assert f"at eps 5/16 FGSM leaves {weak:.1f} % standing, the worst case {worst:.1f} %" in text
+    assert (ROOT / "docs" / "figures" / "why-fgsm-misleads.svg").exists()

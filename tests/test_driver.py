@@ -231,7 +231,8 @@ def attacks_by_name():
 
 
 def test_the_catalogue_offers_fgsm_as_weak_and_pgd_as_not():
-    assert {name: attack.weak for name, attack in attacks_by_name().items()} == {"fgsm": True, "pgd": False}
+    weak = {name: attack.weak for name, attack in attacks_by_name().items()}
+    assert weak["fgsm"] and not weak["pgd"]
     assert hasattr(attacks, f"{hookspecs.PROJECT}_impl")
 
 

@@ -28,6 +28,7 @@ LAYERS = (
     {"study"},
     {"report"},
     {"cli"},
+    {"__main__"},
 )
 CORE = {"errors", "hookspecs", "noise", "layers", "inference", "regularizer", "objective", "training"}
 LATE = {("study", "report")}  # a comparison draws itself; only inside functions

@@ -133,6 +133,11 @@ def study(
     return Comparison(about, list(arms), MEASURES, records)
 
 
+def conditions_for(name: str) -> tuple[str, ...]:
+    """Label conditions with which a figure has something to show."""
+    return ("true", "random:0.4", "random:1.0") if name == "corruption_curve" else ("true", "random:1.0")
+
+
 def one_lost(arm: str, seed: int, condition: str) -> str:
     """Every run of one arm diverged, one run of another failed."""
     return "diverged" if arm == HOSTILE[0] else "failed" if arm == HOSTILE[1] and seed == 1 else "ok"
@@ -164,7 +169,9 @@ def panel(figure: Figure, name: str) -> matplotlib.axes.Axes:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str, hostile: Comparison) -> None:
+def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str) -> None:
+    conditions = conditions_for(name)
+    hostile = study(["none", *HOSTILE], conditions=conditions, lost=one_lost, data="folder:$HOME/<x>")
     root = ET.fromstring(page.svg(FIGURES[name](hostile)))
     said = " ".join("".join(element.itertext()) for element in root.iter() if element.tag.endswith("}text"))
     assert not any(element.tag.endswith("script") for element in root.iter())
@@ -173,7 +180,8 @@ def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str, hostile: Compa
     for arm in drawn:
         assert wording.short(arm) in said, arm
     assert "\x1b" not in said
-    assert "$_$ (6 of 6 runs diverged)" in said.replace("\n", " ")
+    runs = 3 * len(conditions)
+    assert f"$_$ ({runs} of {runs} runs diverged)" in said.replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -185,7 +193,14 @@ def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str, hostile: Compa
         ("one seed", {"differences": "no interval", "robust_curve": "none for one seed"}),
         ("two seeds", {"robust_curve": "minimum to maximum of 2 seeds"}),
         ("baseline only", {"differences": "the baseline is the only arm"}),
-        ("no random labels", {"memorization": "no random labels", "differences": "No results: memorized fraction"}),
+        (
+            "no random labels",
+            {
+                "memorization": "no random labels",
+                "differences": "No results: memorized fraction",
+                "corruption_curve": "three rates",
+            },
+        ),
         ("no attacks", {"robust_curve": "Nothing to show", "clean_robust": "Nothing to show"}),
         ("bare records", dict.fromkeys(FIGURES, "Nothing to show")),
     ],
@@ -193,13 +208,15 @@ def test_hostile_names_and_lost_runs_are_drawn_as_text(name: str, hostile: Compa
 def test_what_is_missing_is_said_in_the_figure(name: str, what: str, says: dict[str, str]) -> None:
     arms = ["none", "l1:0.1"]
     if what == "all lost":
-        made = study(arms, lost=lambda *run: "failed")
+        made = study(arms, conditions=conditions_for(name), lost=lambda *run: "failed")
     elif what == "baseline lost":
-        made = study(arms, lost=lambda arm, *run: "diverged" if arm == "none" else "ok")
+        gone = lambda arm, *run: "diverged" if arm == "none" else "ok"  # noqa: E731
+        made = study(arms, conditions=conditions_for(name), lost=gone)
     elif what == "no random labels":
         made = study(arms, conditions=["true"])
     else:
-        made = study(arms[:1] if what == "baseline only" else arms, {"one seed": 1, "two seeds": 2}.get(what, 3))
+        seeds = {"one seed": 1, "two seeds": 2}.get(what, 3)
+        made = study(arms[:1] if what == "baseline only" else arms, seeds, conditions=conditions_for(name))
     for run in made.records:
         if what == "no attacks":
             run.measures = {k: v for k, v in run.measures.items() if not k.startswith(("robust", "fgsm"))}
@@ -243,7 +260,7 @@ def bare_text(figure: Figure) -> list[tuple[str, matplotlib.transforms.Bbox]]:
 @pytest.mark.parametrize("number", [1, 11])
 def test_no_text_lies_on_another_or_leaves_the_page(name: str, number: int) -> None:
     arms = ["none", *(f"a_rather_long_name_{i}:0.{i}+l2:{i}" for i in range(1, number))]
-    figure = FIGURES[name](study(arms))
+    figure = FIGURES[name](study(arms, conditions=conditions_for(name)))
     found = bare_text(figure)
     assert len(found) > 3 or "Nothing to show" in found[-1][0] + found[0][0]
     sheet = figure.bbox

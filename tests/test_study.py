@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -45,7 +46,7 @@ def test_the_same_study_twice_gives_the_same_bytes(tmp_path):
     assert hashes(first) == hashes(second)
     assert all(hashes(first).values()) and len(set(hashes(first).values())) == len(first.records)
     for a, b in zip(first.records, second.records, strict=True):
-        for name in a.measures.keys() - {"training_seconds"}:
+        for name in a.measures.keys() - {"training_seconds", "trust_seconds"}:
             assert a.measures[name] == b.measures[name], name
 
 
@@ -346,3 +347,126 @@ def test_an_arm_that_lost_its_true_label_runs_is_not_judged_by_its_noisy_ones():
     assert found.values("l2:0.001", "clean_accuracy") == {}
     assert "clean_accuracy" not in found.differences["l2:0.001"]
     assert "clean_accuracy[random:0.5]" in found.summaries["l2:0.001"]
+
+
+def test_a_damaged_model_file_is_trained_again(tmp_path):
+    first = small(out=tmp_path)
+    paths = sorted((tmp_path / "models").iterdir())
+    paths[0].unlink()
+    content = bytearray(paths[1].read_bytes())
+    content[-1] ^= 1
+    paths[1].write_bytes(content)
+    seen: list[Progress] = []
+    again = small(out=tmp_path, on_progress=seen.append)
+    assert seen[-1].reused == len(first.records) - 2
+    assert hashes(again) == hashes(first) and len(list((tmp_path / "models").iterdir())) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes", "says"),
+    [
+        ([rr.regularizers.Dropout], {}, "make one: Dropout()"),
+        ([5], {}, "a spec, a regularizer or a list"),
+        ([("dropout:0.5", "l1")], {}, "a spec, a regularizer or a list"),
+        (["none"], {"data": rr.load_data("digits")}, "data must be"),
+        (["none"], {"seeds": 2.5}, "seeds must be"),
+        (["none"], {"seeds": 10**9}, "at most 10,000"),
+        (["none"], {"eps": "0,1/16"}, "eps must be"),
+        (["none"], {"label_noise": "0,0.4"}, "label_noise must be"),
+        (["none"], {"nonsense": 3}, "nonsense"),
+        (["none"], {"headline_eps": -1.0}, "pixel units"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_anything_is_trained(arms, changes, says):
+    with pytest.raises(UsageError, match=re.escape(says)):
+        small(arms, **changes)
+
+
+def test_one_arm_or_one_number_needs_no_list():
+    comparison = rr.compare("l2:1e-3", **SMALL, label_noise=0.5)
+    assert comparison.arms == ["none", "l2:0.001"] and comparison.study["label_conditions"] == ["true", "random:0.5"]
+
+
+def test_a_misspelt_hook_is_an_error_before_anything_is_trained():
+    class Typo(rr.Regularizer):
+        name = "typo"
+
+        @rr.hookimpl
+        def penality(self):
+            return None
+
+    with pytest.raises(PluginError, match="penality"):
+        small([Typo()])
+
+
+def test_leaving_the_program_from_a_hook_fails_that_run_only():
+    class Leaves(rr.Regularizer):
+        name = "leaves"
+
+        @rr.hookimpl
+        def batch(self, x, y):
+            raise SystemExit(9)
+
+    comparison = small(["none", Leaves()], seeds=1)
+    assert [record.status for record in comparison.records] == ["ok", "failed", "ok", "failed"]
+
+
+def test_a_network_that_starts_every_seed_is_noted():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert any("every seed starts from its weights" in note for note in small(model=network).study["notes"])
+
+
+def test_runs_and_splits_show_themselves_briefly():
+    splits = rr.load_data(SMALL["data"])
+    run = rr.train(rr.models.mlp((1, 8, 8), 10), [], splits, epochs=1)
+    assert len(repr(run)) < 500 and len(repr(splits.train)) < 100
+    for wrong in ({"model": "x"}, {"regularizers": None}, {"regularizers": "l1"}, {"splits": "digits"}):
+        given = {"model": run.model, "regularizers": [], "splits": splits} | wrong
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            rr.train(given["model"], given["regularizers"], given["splits"])
+
+
+def made(values: dict[str, list[float]], *, protocol: str, measure: str = "robust_accuracy", images: int = 500):
+    """A comparison of synthetic runs: one value a seed."""
+    seeds = list(range(len(values["none"])))
+    records = [
+        Record(f"{arm}{seed}", arm, seed, "true", measures={measure: found[seed]})
+        for arm, found in values.items()
+        for seed in seeds
+    ]
+    study = {
+        "data": "digits", "model": "mlp", "seeds": seeds, "protocol": protocol, "label_conditions": ["true"],
+        "test_images": images, "attacks": ["pgd"], "headline_eps": 0.1, "norm": "linf",
+    }  # fmt: skip
+    return Comparison(study, list(values), {measure: True}, records)
+
+
+def test_the_same_difference_on_three_seeds_is_no_certainty():
+    found = made({"none": [0.5, 0.6, 0.7], "a": [0.5, 0.6, 0.7], "b": [0.6, 0.7, 0.8]}, protocol="quick")
+    assert {found.differences[arm]["robust_accuracy"]["word"] for arm in "ab"} == {"cannot tell"}
+
+
+def test_a_margin_finer_than_one_image_is_not_resolved():
+    values = {"none": [0.5, 0.6, 0.7, 0.55] * 3, "a": [0.501, 0.6, 0.699, 0.55] * 3}
+    words = {
+        images: made(values, protocol="standard", images=images).differences["a"]["robust_accuracy"]["word"]
+        for images in (20, 500)
+    }
+    assert words == {20: "cannot tell", 500: "equivalent"}
+
+
+def test_too_few_seeds_for_the_number_of_arms_are_said_and_claim_no_power():
+    values = {"none": [0.1, 0.2, 0.15, 0.11, 0.17, 0.13]} | {
+        arm: [0.8 + 0.01 * i * (i + n) for i in range(6)] for n, arm in enumerate("abc")
+    }
+    found = made(values, protocol="standard")
+    assert "10 seeds" not in found.verdict()[0] and "7 seeds are needed" in found.verdict()[0]
+    assert all(found.differences[arm]["robust_accuracy"]["detectable"] is None for arm in "abc")
+    one = made({arm: values[arm] for arm in ("none", "a")}, protocol="standard")
+    assert one.differences["a"]["robust_accuracy"]["word"] == "better" and "needed" not in one.verdict()[0]
+
+
+def test_fgsm_never_judges():
+    values = {"none": [0.1 + 0.01 * i for i in range(10)], "a": [0.8 + 0.011 * i for i in range(10)]}
+    found = made(values, protocol="standard", measure="fgsm_accuracy").differences["a"]["fgsm_accuracy"]
+    assert found["word"] == "cannot tell" and found["p_adjusted"] < 0.05 and not found["endpoint"]

@@ -33,7 +33,7 @@ def fgsm(
         y: int64 labels `(n,)`.
         eps: budget in pixel units.
         norm: "linf" or "l2".
-        loss: "scale_free", "margin", "cross_entropy", or a function of logits and labels.
+        loss: "scale_free", "margin", "dlr", "cross_entropy", or a function of logits and labels.
         seed: taken by every attack; this one draws nothing.
         samples: taken by every attack; this one draws nothing.
         batch_size: images at once.

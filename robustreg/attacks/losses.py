@@ -15,6 +15,8 @@ from ..errors import UsageError, suggest
 
 AttackLoss = Callable[[Tensor, Tensor], Tensor]
 
+_TINY = 1e-12  # equal logits are no division by zero
+
 
 def scale_free(logits: Tensor, y: Tensor) -> Tensor:
     """Return logsumexp over k != y of z_k, minus z_y.
@@ -39,7 +41,55 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none")
 
 
-LOSSES: dict[str, AttackLoss] = {"scale_free": scale_free, "margin": margin, "cross_entropy": cross_entropy}
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the margin over the distance of the largest from the third largest logit.
+
+    Neither a shift nor a scale of the logits changes it. Needs 3 classes.
+
+    Raises:
+        UsageError: for fewer than 3 classes.
+
+    Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
+    2020.
+    """
+    top = _largest(logits, 3, "dlr")
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + _TINY)
+
+
+def dlr_targeted(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Return z_t - z_y over the distance of the largest logit from the mean of the third and fourth.
+
+    Args:
+        logits: `(batch, classes)`, 4 or more classes.
+        pairs: int64 `(batch, 2)`, the label y and the wrong class t to be taken for.
+
+    Raises:
+        UsageError: for fewer than 4 classes.
+
+    Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
+    2020.
+    """
+    top = _largest(logits, 4, "the targeted dlr")
+    return margin_targeted(logits, pairs) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
+
+
+def margin_targeted(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Return z_t - z_y for `(batch, 2)` pairs of the label y and the wrong class t; for any number of classes."""
+    both = logits.gather(-1, pairs)
+    return both[:, 1] - both[:, 0]
+
+
+def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Tensor:
+    """Return the classes other than the label, `(batch, min(count, classes - 1))` int64, the most likely first."""
+    return _others(logits, y).topk(min(count, logits.shape[-1] - 1), -1).indices
+
+
+LOSSES: dict[str, AttackLoss] = {
+    "scale_free": scale_free,
+    "margin": margin,
+    "cross_entropy": cross_entropy,
+    "dlr": dlr,
+}
 
 
 def find_loss(loss: str | AttackLoss) -> AttackLoss:
@@ -49,6 +99,14 @@ def find_loss(loss: str | AttackLoss) -> AttackLoss:
     if loss not in LOSSES:
         raise UsageError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.{suggest(str(loss), LOSSES)}")
     return LOSSES[loss]
+
+
+def _largest(logits: Tensor, count: int, name: str) -> Tensor:
+    if logits.shape[-1] < count:
+        raise UsageError(
+            f"{name} loss needs {count} or more classes, and the model has {logits.shape[-1]}; use loss 'margin'"
+        )
+    return logits.topk(count, -1).values
 
 
 def _others(logits: Tensor, y: Tensor) -> Tensor:

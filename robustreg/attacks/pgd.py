@@ -25,9 +25,12 @@ def pgd(
     steps: int = 40,
     norm: str = "linf",
     loss: str | AttackLoss = "scale_free",
+    travel: float = 2.5,
     step_size: float | None = None,
     restarts: int = 1,
     fgsm_start: bool = False,
+    clean_start: bool = False,
+    persist: bool = False,
     seed: int = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
@@ -44,10 +47,14 @@ def pgd(
         eps: budget in pixel units.
         steps: gradient steps of each restart.
         norm: "linf" or "l2".
-        loss: "scale_free", "margin", "cross_entropy", or a function of logits and labels.
-        step_size: in pixel units; default 2.5 * eps / steps.
+        loss: "scale_free", "margin", "dlr", "cross_entropy", or a function of logits and labels.
+        travel: length of the way that the steps make together, in units of eps.
+        step_size: in pixel units; default travel * eps / steps.
         restarts: how many starts.
         fgsm_start: take the FGSM image (of the scale-free loss) as the first start; the others are random.
+        clean_start: take the clean image as the first start; the others are random.
+        persist: climb all steps also with images that are wrong already or broken on the way, and return the image of
+            highest loss: for attacks that are to break other models too.
         seed: decides the random starts, together with restart and sample.
         samples: a number for each sample, int64 `(n,)`, that keys its starts; default 0, 1, 2 ...
         batch_size: images at once.
@@ -61,7 +68,11 @@ def pgd(
     for name, value in (("steps", steps), ("restarts", restarts)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    size = 2.5 * threat.eps / steps if step_size is None else float(step_size)
+    if fgsm_start and clean_start:
+        raise UsageError("fgsm_start and clean_start are both set, and there is one first start; choose one of them")
+    if not 0 < travel < math.inf:
+        raise UsageError(f"travel must be a positive number of eps, got {travel}")
+    size = travel * threat.eps / steps if step_size is None else float(step_size)
     if threat.eps > 0 and not 0 < size < math.inf:
         raise UsageError(f"step_size must be a positive number of pixel units, got {step_size}")
     key = fold(seed_key(seed), "pgd")
@@ -71,13 +82,15 @@ def pgd(
             logits, _, gradient = input_gradient(model, x, y, scale_free)
         else:
             logits = outputs(model, x, y)
-        pursuit = Pursuit(x, broken=logits.argmax(-1) != y)
+        pursuit = Pursuit(x, broken=logits.argmax(-1) != y, persist=persist)
         for restart in range(restarts):
             left = pursuit.left
             if not len(left):
                 break
             if fgsm_start and restart == 0:
                 start = along(threat, x[left], gradient[left])
+            elif clean_start and restart == 0:
+                start = x[left]
             else:
                 start = threat.start(x[left], Rng(fold(key, restart)), samples[left])
             climb(model, x[left], y[left], start, pursuit, threat, objective, steps, size)

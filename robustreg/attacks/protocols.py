@@ -6,21 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UsageError, suggest
+from .apgd import apgd, apgd_targeted
 from .attack import Attack
+from .autoattack import autoattack
 from .fgsm import fgsm
 from .pgd import pgd
+from .square import square
 
 PROTOCOLS = ("quick", "standard", "paper")
 
 FGSM_ATTACK = Attack("fgsm", fgsm, "One step along the sign of the gradient: fast, and weak.", weak=True)
 PGD_ATTACK = Attack("pgd", pgd, "Many small steps up the loss from random starts.")
+APGD_ATTACK = Attack("apgd", apgd, "PGD that finds its own step sizes: Auto-PGD.")
+APGD_TARGETED_ATTACK = Attack("apgd_targeted", apgd_targeted, "Auto-PGD towards each of the likeliest wrong classes.")
+SQUARE_ATTACK = Attack("square", square, "Random search with forward passes only: not fooled by hidden gradients.")
+AUTOATTACK = Attack("autoattack", autoattack, "Auto-PGD, targeted Auto-PGD and Square on what is left: no FAB.")
+STRONG = (APGD_ATTACK, APGD_TARGETED_ATTACK, SQUARE_ATTACK, AUTOATTACK)
 
 
 def protocol_attacks(protocol: str) -> tuple[Attack, ...]:
     """Return the attacks whose per-sample worst case is the robust accuracy; FGSM is run beside them always.
 
     "pgd" climbs the scale-free form of cross-entropy, "pgd_margin" the margin: where they differ much, one of the two
-    losses is blind on that model. A UsageError for an unknown protocol.
+    losses is blind on that model. "paper" adds Auto-PGD, its targeted form, and Square, which needs no gradient. A
+    UsageError for an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(
@@ -29,10 +38,11 @@ def protocol_attacks(protocol: str) -> tuple[Attack, ...]:
     settings: dict[str, Any] = (
         {"steps": 20} if protocol == "quick" else {"steps": 40, "restarts": 3, "fgsm_start": True}
     )
-    # The place where APGD, APGD-T, Square and transfer from sibling arms join for "paper".
+    strong = (APGD_ATTACK, APGD_TARGETED_ATTACK, SQUARE_ATTACK) if protocol == "paper" else ()
     return (
         PGD_ATTACK.with_settings(**settings, loss="scale_free"),
         PGD_ATTACK.with_settings("pgd_margin", **settings, loss="margin"),
+        *strong,
     )
 
 

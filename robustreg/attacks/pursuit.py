@@ -12,15 +12,17 @@ class Pursuit:
     Args:
         x: clean images `(n, *shape)`.
         broken: booleans `(n,)`; these samples are wrong already, are never attacked, and stay as they are.
+        persist: attack every sample to the end, and judge images by their loss alone.
 
     Attributes:
         best: for each sample the image that broke it, else the one of highest loss, else the clean one.
-        left: int64 positions of the samples that nothing broke.
+        left: int64 positions of the samples that nothing broke; of all samples when it persists.
     """
 
-    def __init__(self, x: Tensor, broken: Tensor) -> None:
+    def __init__(self, x: Tensor, broken: Tensor, *, persist: bool = False) -> None:
         self.best = x.clone()
-        self.left = (~broken).nonzero().squeeze(1)
+        self.persist = persist
+        self.left = (~broken | persist).nonzero().squeeze(1)
         self._loss = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
 
     def record(self, at: Tensor, candidate: Tensor, losses: Tensor, broken: Tensor) -> Tensor:
@@ -32,10 +34,19 @@ class Pursuit:
             losses: `(m,)`, higher is better for the attack.
             broken: `(m,)` booleans, whether the image is misclassified.
         """
-        # What rounding could have done is not better: it depends on how many samples share a batch.
-        least = losses - 64 * torch.finfo(losses.dtype).eps * (1 + losses.abs())
-        better = (broken | (least > self._loss[at])).nonzero().squeeze(1)
+        if self.persist:
+            broken = torch.zeros_like(broken)
+        better = (broken | (at_least(losses) > self._loss[at])).nonzero().squeeze(1)
         where = at[better]
         self.best[where] = candidate[better]
         self._loss[where] = losses[better].to(self._loss.dtype)
         return (~broken).nonzero().squeeze(1)
+
+
+def at_least(losses: Tensor) -> Tensor:
+    """Return `losses` less what rounding could have added to them.
+
+    Compared in place of the losses, so that what rounding could have done is never better: it depends on how many
+    samples share a batch.
+    """
+    return losses - 64 * torch.finfo(losses.dtype).eps * (1 + losses.abs())

@@ -27,7 +27,7 @@ from .output import console, duration, print_json, progress, say
 if TYPE_CHECKING:
     from ..study import Comparison, Plan
 
-FAILED_RUNS = 1
+LOST_RUNS = 1
 FOLDER = "robustreg-out"
 
 
@@ -41,6 +41,7 @@ FOLDER = "robustreg-out"
               help="Shares of training labels drawn anew.")  # fmt: skip
 @attack_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
+@click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table.")
 @click.option("--no-figures", is_flag=True, help="Leave the figures out.")
 @common_options
 def command(specs: tuple[str, ...], **options: Any) -> int:
@@ -60,7 +61,7 @@ def command(specs: tuple[str, ...], **options: Any) -> int:
     with progress() as show:
         comparison = run_plan(plan, out=folder, on_progress=show)
     _write(comparison, folder, options, started)
-    return FAILED_RUNS if any(record.status == "failed" for record in comparison.records) else 0
+    return LOST_RUNS if any(record.status != "ok" for record in comparison.records) else 0
 
 
 def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
@@ -95,6 +96,8 @@ def _settings_hash(plan: Plan) -> str:
 
 
 def _announce(plan: Plan, folder: Path) -> None:
+    from ..study.verdict import too_few
+
     about = plan.describe()
     say(
         f"{about['data']}: {about['train_images']} training images, {len(about['classes'])} classes · {about['model']}:"
@@ -104,13 +107,17 @@ def _announce(plan: Plan, folder: Path) -> None:
         f"{len(plan.arms)} arms x {len(plan.seeds)} seeds x {len(plan.conditions)} label conditions ="
         f" {len(list(plan.runs()))} runs · {about['protocol']} protocol · study in {folder}"
     )
-    for note in about["notes"]:
+    few = too_few(len(plan.seeds), len(plan.arms) - 1) if plan.protocol.p_values and len(plan.arms) > 1 else ""
+    for note in (*about["notes"], *([few] if few else [])):
         say(f"Note: {note}")
 
 
 def _write(comparison: Comparison, folder: Path, options: dict[str, Any], started: float) -> None:
-    from ..report import print_table, write_report
+    from ..report import print_cards, print_table, set_aside, write_report
 
+    earlier = set_aside(folder, comparison)
+    if earlier is not None:
+        say(f"The earlier report of this study held other arms or seeds; it is in {earlier}")
     written = write_report(comparison, folder, figures=not options["no_figures"])
     for problem in written.problems:
         say(f"Warning: {problem}")
@@ -118,7 +125,7 @@ def _write(comparison: Comparison, folder: Path, options: dict[str, Any], starte
         print_json(comparison.to_dict())
     else:
         out = console()
-        print_table(comparison, out)
+        (print_cards if options["cards"] else print_table)(comparison, out)
         for sentence in comparison.verdict():
             out.print(f"\n{sentence}", markup=False)
         out.print()

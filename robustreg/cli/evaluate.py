@@ -28,7 +28,7 @@ def subject_options(function: Any) -> Any:
                 help="Weights for a package.module:callable: .safetensors, or .pt read with weights_only=True.",
             ),
             click.option("--whole", is_flag=True, help="Measure on every image: none was used in training."),
-            click.option("--seed", type=int, help="The split and the attacks' random starts [the model's]."),
+            click.option("--seed", type=int, help="Random starts of the attacks, and without a model file the split."),
         )
     ):  # fmt: skip
         function = option(function)
@@ -45,7 +45,7 @@ def command(**options: Any) -> int:
     MODEL is a model file (robustreg train, or the models folder of a study), or package.module:callable that returns
     a torch.nn.Module from pixels in [0, 1] to logits.
     """
-    from ..measures import measure_all, subject_of, trust_flags
+    from ..measures import measure_all, sandwich, subject_of, trust_flags
     from ..plugins import discover
 
     catalogue = discover()
@@ -60,7 +60,7 @@ def command(**options: Any) -> int:
         norm=options["norm"],
     )
     measures = measure_all(subject, catalogue.offers["measures"].values())
-    trust = trust_flags(subject)
+    trust = [flag for flag in (*trust_flags(subject), sandwich(subject)) if flag is not None]
     if options["as_json"]:
         print_json({**about, "measures": measures, "trust": trust})
         return 0
@@ -74,7 +74,7 @@ def command(**options: Any) -> int:
     out = console()
     out.print(table)
     for flag in trust:
-        out.print(f"{flag['level']}: {flag['says']}", markup=False)
+        out.print(f"{flag['level']}, {flag['flag'].replace('_', ' ')}: {flag['says']}", markup=False)
     return 0
 
 
@@ -95,8 +95,16 @@ def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Modu
         raise UsageError("--model says how the network of a model file is made; MODEL is a callable here")
     seed = options["seed"] if options["seed"] is not None else int(manifest.get("seed", 0))
     data = options["data"] or manifest.get("data") or "digits"
+    # The model's own split, whatever the seed of the attacks: another one would test it on what it has learned.
+    drawn = int(manifest.get("seed", seed))
+    if manifest.get("data", data) != data and not options["whole"]:
+        say(f"Warning: the model was trained on {manifest['data']}; images of {data} may be among those it learned")
     dataset, sizes = load_dataset(data, sources=catalogue.offers["datasets"].values(), say=say)
-    splits = as_test(dataset, seed=seed) if options["whole"] else make_splits(dataset, seed=seed, **sizes)
+    splits = as_test(dataset, seed=drawn) if options["whole"] else make_splits(dataset, seed=drawn, **sizes)
+    names = manifest.get("class_names", list(splits.classes))
+    if names != list(splits.classes):
+        shown = [", ".join(names), ", ".join(splits.classes)]
+        raise UsageError(f"the model knows the classes {shown[0]}; {data} has {shown[1]}")
     shape, classes = splits.shape, len(splits.classes)
     if own:
         _, build = model_of(options["model"], catalogue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..errors import RobustregError
+from ..errors import DiskFullError, RobustregError
 from . import attack, compare, data, evaluate, plugins, train
 
 INTERRUPTED = 130
@@ -62,6 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         found = cli.main(list(arguments), prog_name="robustreg", standalone_mode=False)
+        sys.stdout.flush()
         return found if isinstance(found, int) else 0
     except click.exceptions.Exit as done:
         return int(done.exit_code)
@@ -73,8 +75,18 @@ def run(arguments: Sequence[str]) -> int:
         again = " ".join(("robustreg", *arguments))
         return _fail(f"interrupted; finished runs are safe. To go on, start it again: {again}", INTERRUPTED, as_json)
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        return _fail(f"no room to write the output: {error.strerror}", DiskFullError.exit_code, False)
+
+
+def _drop_output() -> None:
+    # What is still buffered has nowhere to go, and Python would complain about it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, as_json: bool, error: click.ClickException | None = None) -> int:

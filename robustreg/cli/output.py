@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +24,13 @@ QUIET_SECONDS = 5.0  # between two lines of progress where it cannot be drawn
 def console(file: TextIO | None = None) -> Console:
     """Return a console on `file` (standard output); colour and drawing only on a terminal, and not with NO_COLOR."""
     where = file or sys.stdout
-    return Console(file=where, width=None if where.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=False)
+    width = None if where.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
+    return _Console(file=where, width=width, highlight=False, soft_wrap=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # which is no failure of the command: see main.run
 
 
 def say(message: str) -> None:

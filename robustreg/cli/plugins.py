@@ -76,6 +76,29 @@ def info(name: str, as_json: bool) -> int:
     return 0
 
 
+@command.command("check")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def check(name: str, as_json: bool) -> int:
+    """Check that the regularizer NAME keeps the laws that every run relies on."""
+    from ..plugins import discover
+    from ..testing import check as judge
+
+    catalogue = discover()
+    rows = judge(catalogue.get("regularizers", name))
+    broken = sum(row["status"] == "failed" for row in rows)
+    if as_json:
+        print_json({"name": name, "checks": rows})
+    else:
+        out = console()
+        for row in rows:
+            out.print(f"{row['status']}: {row['check'].replace('_', ' ')}", markup=False)
+            if row["message"]:
+                out.print(f"    {row['message']}", markup=False)
+        out.print(f"{name} from {catalogue.origins['regularizers', name]}: {broken} of {len(rows)} laws broken")
+    return PLUGIN_ERROR if broken else 0
+
+
 def _about(offer: Any) -> str:
     text = getattr(offer, "about", None) or inspect.getdoc(offer) or ""
     return str(text).strip().splitlines()[0] if text else ""

@@ -59,6 +59,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images of shape {self.shape}, {len(self.classes)} classes)"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one image, (C, H, W)."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from ..hookspecs import hookimpl
 from .calibration import expected_calibration_error
+from .certified import sandwich
+from .chance import chance_band
 from .evaluation import BUILT_IN, evaluate, measure_all, subject_of
 from .measure import Measure, Value
 from .norms import frobenius_norm
@@ -20,10 +22,12 @@ __all__ = [
     "Subject",
     "Value",
     "area",
+    "chance_band",
     "evaluate",
     "expected_calibration_error",
     "frobenius_norm",
     "measure_all",
+    "sandwich",
     "subject_of",
     "trust_flags",
 ]

@@ -1,4 +1,4 @@
-"""What the training took."""
+"""What the training took, and judging it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ def gradient_passes(subject: Subject) -> float | None:
     return subject.gradient_passes
 
 
+def trust_seconds(subject: Subject) -> float | None:
+    """Return the wall time of the trust flags in seconds; None for a model trained on corrupted labels."""
+    return None if subject.corrupted or not subject.trust.flags else subject.trust.seconds
+
+
 MEASURES = (
-    Measure("training_seconds", training_seconds, False, "Wall time of the training, in seconds."),
+    Measure("training_seconds", training_seconds, None, "Wall time of the training, in seconds."),
     Measure(
         "gradient_passes",
         gradient_passes,
-        False,
+        None,
         "Batches passed through the network in training, those of regularizers included.",
     ),
+    Measure("trust_seconds", trust_seconds, None, "Wall time of the trust flags, in seconds."),
 )

@@ -10,14 +10,14 @@ from torch import nn
 
 from ..attacks.protocols import eps_grid, protocol_attacks
 from ..errors import PluginError, RobustregError, UsageError
-from . import calibration, clean, cost, memorization, norms, robustness
+from . import calibration, certified, clean, corruptions, cost, geometry, memorization, norms, robustness, spectral
 from .measure import Measure, Value
 from .subject import Subject
 
 if TYPE_CHECKING:
     from ..data.split import Splits
 
-THEMES = (clean, memorization, robustness, norms, calibration, cost)
+THEMES = (clean, memorization, robustness, certified, corruptions, geometry, norms, spectral, calibration, cost)
 BUILT_IN: tuple[Measure, ...] = tuple(measure for theme in THEMES for measure in theme.MEASURES)
 
 

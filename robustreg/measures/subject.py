@@ -16,11 +16,16 @@ from ..attacks.batching import BATCH
 from ..attacks.driver import evaluate_attacks
 from ..attacks.report import AttackReport
 from ..inference import device_of, logits
+from ..noise import fold, seed_key
+from .degraded import accuracy_on_degraded
+from .interval_bounds import layers_of, proved
+from .trust.judging import Trust, judge
 
 if TYPE_CHECKING:
     from ..data.split import Splits
 
 TRUE_LABELS = "true"
+DEGRADED = 500  # test images that are degraded: nine corruptions at five severities are 45 passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,8 @@ class Subject:
         training_seconds: wall time of the training.
         gradient_passes: passes through the network made in training.
         task: "classification" or "regression".
+        surrogate: another model of the same data, whose adversarial images are tried on this one: in a study the
+            baseline of the same seed. None for no such trial.
     """
 
     model: nn.Module
@@ -60,6 +67,7 @@ class Subject:
     training_seconds: float | None = None
     gradient_passes: int | None = None
     task: str = "classification"
+    surrogate: nn.Module | None = None
 
     def __post_init__(self) -> None:
         here = device_of(self.model)
@@ -67,6 +75,8 @@ class Subject:
         if wanted.type != here.type or wanted.index not in (None, here.index):
             object.__setattr__(self, "model", copy.deepcopy(self.model).to(wanted))
         object.__setattr__(self, "device", device_of(self.model))
+        if self.surrogate is not None and device_of(self.surrogate) != self.device:
+            object.__setattr__(self, "surrogate", copy.deepcopy(self.surrogate).to(self.device))
 
     @property
     def classifies(self) -> bool:
@@ -82,6 +92,11 @@ class Subject:
     def train_logits(self) -> Tensor:
         """The `(n, outputs)` outputs on the un-augmented training split, on the CPU."""
         return logits(self.model, self.splits.train).cpu()
+
+    @cached_property
+    def val_logits(self) -> Tensor:
+        """The `(n, outputs)` outputs on the validation split, on the CPU."""
+        return logits(self.model, self.splits.val).cpu()
 
     @cached_property
     def test_logits(self) -> Tensor:
@@ -105,6 +120,34 @@ class Subject:
             norm=self.norm,
             seed=self.seed,
         )
+
+    @cached_property
+    def degraded_accuracy(self) -> dict[str, float] | None:
+        """The accuracy on the first test images under each corruption of `measures.degraded`; None for a model trained
+        on corrupted labels, no classifier, or inputs that are no images."""
+        test = self.splits.test
+        if self.corrupted or not self.classifies or not len(test) or len(test.shape) != 3:
+            return None
+        x, y = next(test.batches(None, DEGRADED, self.device))
+        return accuracy_on_degraded(self.model, x, y, fold(seed_key(self.seed), "corruptions"))
+
+    @cached_property
+    def proved(self) -> Tensor | None:
+        """Which test points are proved robust at the headline eps, booleans `(n,)` on the CPU; None in l2, where the
+        model is not understood, and where there is no attack report."""
+        if self.norm != "linf" or self.corrupted or not self.classifies or not len(self.splits.test):
+            return None
+        layers = layers_of(self.model)
+        if not layers:
+            return None
+        device = next((device_of(layer) for layer in layers if layer.state_dict()), self.device)
+        batches = self.splits.test.batches(None, BATCH, device)
+        return torch.cat([proved(layers, x, y, self.headline_eps).cpu() for x, y in batches])
+
+    @cached_property
+    def trust(self) -> Trust:
+        """Whether its numbers may be believed: flags, and the seconds they took."""
+        return judge(self)
 
 
 def share(which: Tensor) -> float | None:

@@ -101,12 +101,9 @@ def mean_history(runs: Sequence[Sequence[float]]) -> list[float]:
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
     """Return the names of the points that no other equals in both coordinates and beats in one, by the first."""
+    from ..statistics import pareto_front
 
-    def beaten(name: str) -> bool:
-        x, y = points[name]
-        return any(u >= x and v >= y and (u, v) != (x, y) for u, v in points.values())
-
-    return sorted((name for name in points if not beaten(name)), key=lambda name: points[name])
+    return pareto_front(points)
 
 
 def _number(value: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .capture import captured
 from .series import MEMORIZED, noisiest, values
 from .wording import counted, eps_text, lost, plain, preliminary
 
@@ -55,17 +55,7 @@ def table(comparison: Comparison, *, width: int = 120) -> Table:
 
 def table_text(comparison: Comparison, width: int = 120) -> str:
     """Return the table as text of at most `width` columns, without colours."""
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        color_system=None,
-        force_terminal=False,
-        force_jupyter=False,  # or a notebook would show it and leave nothing to return
-        legacy_windows=False,
-    )
-    with console.capture() as captured:
-        print_table(comparison, console)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+    return captured(table(comparison, width=width), width)
 
 
 def print_table(comparison: Comparison, console: Console) -> None:

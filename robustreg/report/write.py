@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DiskFullError, RobustregError, StoreError
+from .cards import cards_text
 from .figures import FIGURES
 from .plain_json import to_json
 from .sheets import results_csv, summary_csv
@@ -26,11 +29,37 @@ class Written:
     problems: list[str] = field(default_factory=list)
 
 
+REPORT = ("results.json", "results.csv", "summary.csv", "verdict.txt", "figures")
+
+
+def set_aside(folder: str | os.PathLike[str], comparison: Comparison) -> Path | None:
+    """Move a report out of the way that says something the one of `comparison` will not; return where it went.
+
+    That is one with other arms or seeds, or of another study. A report that the new one covers is left to be replaced.
+    """
+    target = Path(folder)
+    try:
+        before = json.loads((target / "results.json").read_text())
+        told = {(arm["arm"], seed) for arm in before["arms"] for seed in before["study"]["seeds"]}
+        same = all(before["study"].get(key) == comparison.study.get(key) for key in ("data", "model", "recipe", "eps"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if same and told <= {(arm, seed) for arm in comparison.arms for seed in comparison.study["seeds"]}:
+        return None
+    number = next(n for n in itertools.count(1) if not (target / f"earlier-{n}").exists())
+    away = target / f"earlier-{number}"
+    away.mkdir()
+    for name in REPORT:
+        if (target / name).exists():
+            (target / name).rename(away / name)
+    return away
+
+
 def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figures: bool = True) -> Written:
     """Write `results.json`, `results.csv`, `summary.csv`, `verdict.txt` and `figures/NAME.svg` and `.png`.
 
-    Each file is there whole or not at all, and one that was there before is replaced. A figure that fails is a
-    problem in what is returned, and loses nothing else.
+    `verdict.txt` holds the table, the sentences and the cards. Each file is there whole or not at all, and one that was
+    there before is replaced. A figure that fails is a problem in what is returned, and loses nothing else.
 
     Args:
         comparison: a study, finished or not.
@@ -47,7 +76,7 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figu
     _put(written, target / "results.csv", results_csv(comparison))
     _put(written, target / "summary.csv", summary_csv(comparison))
     verdict = "\n".join(comparison.verdict())
-    _put(written, target / "verdict.txt", f"{table_text(comparison)}\n\n{verdict}\n")
+    _put(written, target / "verdict.txt", f"{table_text(comparison)}\n\n{verdict}\n\n{cards_text(comparison, 100)}\n")
     for name in FIGURES if figures else ():
         try:
             drawn = _drawn(comparison, name)

@@ -1,7 +1,8 @@
 """Studies: what to run, running it, keeping it, and what it says."""
 
 from .comparison import Comparison
-from .plan import BASELINE, DEFAULT_ARMS, Plan, make_plan, versions
+from .plan import BASELINE, Plan, versions
+from .planning import DEFAULT_ARMS, make_plan
 from .record import Record
 from .runner import Progress, compare, run_plan
 from .store import Store, write_whole

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import statistics
 from ..errors import UsageError, suggest
+from .card import card
 from .conditions import LabelCondition
+from .differences import against_baseline
 from .plan import BASELINE
-from .protocol import ENDPOINTS, PROTOCOLS
+from .protocol import PROTOCOLS
 from .record import Record
 from .verdict import sentences
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 LEVELS = ("green", "amber", "red")
 TRUE = str(LabelCondition(0.0))
+ABOUT_ALL = {  # red here blocks every measure
+    "diverged", "failed", "constant_predictor", "chance_band", "sandwich", "stochastic_forward", "batch_dependence",
+}  # fmt: skip
+PLANE = ("clean_accuracy", "robust_accuracy")  # where the Pareto front is drawn
 
 
 @dataclass
@@ -69,6 +75,12 @@ class Comparison:
         having = {record.label_condition for record in self.records if measure in record.measures}
         return next((name for name in (TRUE, *reversed(self.study["label_conditions"])) if name in having), TRUE)
 
+    def pairs(self, arm: str, measure: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the values of an arm and of the baseline, from the seeds for which both are there."""
+        mine, base = self.values(arm, measure), self.values(BASELINE, measure)
+        seeds = [seed for seed in self.study["seeds"] if seed in mine and seed in base]
+        return [mine[seed] for seed in seeds], [base[seed] for seed in seeds]
+
     @cached_property
     def summaries(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Mean, spread and interval of every measure, by arm; a condition other than its usual one is in brackets."""
@@ -106,44 +118,40 @@ class Comparison:
     @cached_property
     def differences(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Arm minus baseline for every measure with a better side, paired by seed, with interval, tests and word."""
-        tested = PROTOCOLS[self.study["protocol"]].p_values
-        others = self.arms[1:]
         found: dict[str, dict[str, dict[str, Any]]] = {arm: {} for arm in self.arms}
         for measure, higher in self.measures.items():
-            pairs = {arm: self._pairs(arm, measure) for arm in others} if higher is not None else {}
-            pairs = {arm: pair for arm, pair in pairs.items() if pair[0]}
-            deltas = {arm: statistics.differences(*pair) for arm, pair in pairs.items()}
-            p = {arm: statistics.sign_flip_test(delta) if tested else None for arm, delta in deltas.items()}
-            family = measure in ENDPOINTS
-            adjusted = dict(zip(p, statistics.holm(list(p.values())), strict=True)) if family else dict.fromkeys(p)
-            for arm, delta in deltas.items():
-                difference = statistics.paired_difference(*pairs[arm])
-                margin = ENDPOINTS.get(measure)
-                same = statistics.equivalence_test(delta, margin) if margin and len(delta) > 1 else None
-                found[arm][measure] = {
-                    "difference": difference.mean,
-                    "low": difference.low,
-                    "high": difference.high,
-                    "n": difference.n,
-                    "p": p[arm],
-                    "p_adjusted": adjusted[arm],
-                    "detectable": statistics.detectable_difference(
-                        difference.sd, difference.n, alpha=0.05 / len(others) if tested and family else 0.05
-                    ),
-                    "word": statistics.word(
-                        difference,
-                        p_adjusted=adjusted[arm] if family else p[arm],
-                        equivalence_p=same,
-                        margin=margin,
-                        higher_is_better=bool(higher),
-                        blocked=self._blocked(arm, measure),
-                    ),
-                }
+            pairs = {arm: self.pairs(arm, measure) for arm in self.arms[1:]} if higher is not None else {}
+            against = against_baseline(
+                measure,
+                {arm: pair for arm, pair in pairs.items() if pair[0]},
+                higher=bool(higher),
+                tested=PROTOCOLS[self.study["protocol"]].p_values,
+                step=1 / max(1, self.study.get("test_images", 1)),
+                blocked={arm: self._blocked(arm, measure) for arm in pairs},
+            )
+            for arm, difference in against.items():
+                found[arm][measure] = difference
         return found
+
+    @cached_property
+    def pareto(self) -> list[str]:
+        """The arms that no other beats in mean clean and robust accuracy; those whose attack failed do not compete."""
+        points = {}
+        for arm in self.arms:
+            found = [self.summaries[arm].get(measure) for measure in PLANE]
+            if all(found) and not self._blocked(arm, "robust_accuracy"):
+                points[arm] = [summary["mean"] for summary in found if summary]
+        return statistics.pareto_front(points)
 
     def verdict(self) -> list[str]:
         """Return what the study says, in sentences."""
         return sentences(self)
+
+    def cards(self, width: int = 80) -> str:
+        """Return one card an arm as text of at most `width` columns; `to_dict` has the same as values."""
+        from ..report import cards_text
+
+        return cards_text(self, width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain values, in the documented JSON form."""
@@ -171,9 +179,10 @@ class Comparison:
                     "summary": self.summaries[arm],
                     "against_baseline": self.differences[arm],
                     "trust": self.trust[arm],
+                    "card": card(self, arm),
                 }
             )
-        return {"study": self.study, "arms": arms, "verdict": self.verdict()}
+        return {"study": self.study, "arms": arms, "pareto": self.pareto, "verdict": self.verdict()}
 
     def frame(self) -> pandas.DataFrame:
         """Return one row a run as a pandas DataFrame; curves become columns `name@key`."""
@@ -217,19 +226,10 @@ class Comparison:
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
 
-    def _pairs(self, arm: str, measure: str) -> tuple[Sequence[float], Sequence[float]]:
-        mine, base = self.values(arm, measure), self.values(BASELINE, measure)
-        seeds = [seed for seed in self.study["seeds"] if seed in mine and seed in base]
-        return [mine[seed] for seed in seeds], [base[seed] for seed in seeds]
-
     def _blocked(self, arm: str, measure: str) -> bool:
-        # A failed attack says nothing about clean accuracy or memorization; a lost run says something about all.
+        # A failed attack says nothing about clean accuracy or memorization; these say something about everything.
         red = {flag["flag"] for flag in self.trust[arm] if flag["level"] == "red"}
-        return (
-            bool(red)
-            if measure.startswith(("robust", "fgsm"))
-            else bool(red & {"diverged", "failed", "constant_predictor"})
-        )
+        return bool(red if measure.startswith(("robust", "fgsm")) else red & ABOUT_ALL)
 
 
 def _summary(values: Mapping[int, float]) -> dict[str, Any]:

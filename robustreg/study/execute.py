@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from .. import checkpoint
 from ..attacks import protocol_attacks
 from ..errors import DataError, RobustregError, printable
-from ..measures import Subject, measure_all, trust_flags
+from ..measures import Subject, chance_band, measure_all, sandwich, trust_flags
 from ..training import train
 from .examples import examples
 from .plan import Plan, PlannedRun
 from .record import Record
 
 
-def execute(plan: Plan, run: PlannedRun, *, on_epoch: Callable[[float], None] | None = None) -> tuple[Record, bytes]:
+def execute(
+    plan: Plan,
+    run: PlannedRun,
+    *,
+    surrogate: nn.Module | None = None,
+    on_epoch: Callable[[float], None] | None = None,
+) -> tuple[Record, bytes]:
     """Return the record and the model file of one run; what goes wrong in it becomes its status and reason.
 
-    `on_epoch` is called after every epoch with the share of the training that is done.
+    Args:
+        plan: the study.
+        run: what to do of it.
+        surrogate: the trained baseline of the same seed, whose adversarial images are tried on this model too.
+        on_epoch: called after every epoch with the share of the training that is done.
 
     Raises:
         DataError: data that cannot be read stops the study, since every run would meet it.
@@ -34,7 +45,7 @@ def execute(plan: Plan, run: PlannedRun, *, on_epoch: Callable[[float], None] | 
         versions=plan.versions(run.arm),
     )
     try:
-        return record, _train_and_measure(plan, run, record, on_epoch)
+        return record, _train_and_measure(plan, run, record, surrogate, on_epoch)
     except (KeyboardInterrupt, DataError):
         raise
     except RobustregError as error:
@@ -44,7 +55,13 @@ def execute(plan: Plan, run: PlannedRun, *, on_epoch: Callable[[float], None] | 
     return record, b""
 
 
-def _train_and_measure(plan: Plan, run: PlannedRun, record: Record, on_epoch: Callable[[float], None] | None) -> bytes:
+def _train_and_measure(
+    plan: Plan,
+    run: PlannedRun,
+    record: Record,
+    surrogate: nn.Module | None,
+    on_epoch: Callable[[float], None] | None,
+) -> bytes:
     labelled = run.condition.apply(plan.splits(run.seed), run.seed)
     wrong, recipe = labelled.wrong, plan.recipe_of(run.condition)
     trained = train(
@@ -81,15 +98,16 @@ def _train_and_measure(plan: Plan, run: PlannedRun, record: Record, on_epoch: Ca
             eps_grid=plan.eps,
             headline_eps=plan.headline_eps,
             norm=plan.norm,
+            surrogate=surrogate,
             attacks=protocol_attacks(plan.protocol.name),
             history=trained.history,
             training_seconds=trained.seconds,
             gradient_passes=trained.gradient_passes,
         )
         record.measures = measure_all(subject, plan.catalogue.offers["measures"].values())
-        if wrong is None:
-            record.trust = trust_flags(subject)
-            if run.seed == plan.seeds[0]:
-                record.details["examples"] = examples(subject)
+        flags = [*trust_flags(subject), sandwich(subject)] if wrong is None else [chance_band(subject)]
+        record.trust = [dict(flag) for flag in flags if flag is not None]
+        if wrong is None and run.seed == plan.seeds[0]:
+            record.details["examples"] = examples(subject)
     about = {"arm": run.arm.name, "seed": run.seed, "label_condition": str(run.condition)}
     return checkpoint.to_bytes(checkpoint.weights_of(trained.model), plan.manifest(run.seed) | about)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
@@ -13,27 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..attacks import eps_grid, protocol_attacks
-from ..data import Dataset, DataSource, Splits, load_dataset, make_splits
-from ..errors import UsageError
+from ..attacks import protocol_attacks
+from ..data import Splits
 from ..models import check_fits, count_parameters
 from ..noise import fold, seed_key
 from ..plugins import Catalogue
-from ..regularizer import Regularizer
-from ..resolve import Arm, Buildable, arms_of, model_of
-from ..spec import Spec
+from ..resolve import Arm
 from ..training import Recipe
 from .conditions import LabelCondition
-from .protocol import Protocol, protocol_of
+from .protocol import Protocol
 
 BASELINE = "none"
-DEFAULT_ARMS = (
-    "none", "l1", "l2", "dropout", "shift", "input_noise", "label_smoothing", "mixup", "early_stopping", "cosine",
-    "fgsm_training",
-)  # fmt: skip
-
-ArmLike = str | Spec | Regularizer | Sequence[Regularizer]
-DataLike = str | DataSource | Dataset | Callable[[int], Splits]
 
 
 def versions() -> dict[str, str]:
@@ -78,6 +68,7 @@ class Plan:
     catalogue: Catalogue
     load: Callable[[int], Splits]
     build: Callable[[tuple[int, ...], int], nn.Module]
+    notes: tuple[str, ...] = ()
     _ready: tuple[int, Splits, nn.Module] | None = None  # of the latest seed alone: splits can be large
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -114,7 +105,7 @@ class Plan:
 
     def recipe_of(self, condition: LabelCondition) -> Recipe:
         """Return the recipe under a label condition, which has its own number of epochs."""
-        return Recipe(**{**asdict(self.recipe), "epochs": condition.epochs})
+        return self.recipe.changed(epochs=condition.epochs)
 
     def identity(self, run: PlannedRun) -> str:
         """Return a hash of everything that decides the result of a run."""
@@ -161,7 +152,7 @@ class Plan:
             "device": self.device,
             "versions": self.versions(),
             "split_hashes": {str(seed): self.split_hash(seed) for seed in self.seeds},
-            "notes": list(self.splits(self.seeds[0]).notes),
+            "notes": [*self.splits(self.seeds[0]).notes, *self.notes],
         }
 
     def manifest(self, seed: int) -> dict[str, Any]:
@@ -172,6 +163,8 @@ class Plan:
             "data": self.data_name,
             "shape": list(splits.shape),
             "classes": len(splits.classes),
+            "class_names": list(splits.classes),
+            "seed": seed,
             "versions": self.versions(),
         }
 
@@ -197,82 +190,3 @@ class Plan:
             self._ready = (seed, splits, model)
             self._hashes[seed] = (splits.hash, digest.hexdigest())
         return self._ready
-
-
-def make_plan(
-    arms: Iterable[ArmLike] = (),
-    *,
-    catalogue: Catalogue,
-    data: DataLike = "digits",
-    model: Buildable = "mlp",
-    seeds: int | Iterable[int] | None = None,
-    protocol: str = "quick",
-    label_noise: Iterable[float] = (0.0, 1.0),
-    label_mode: str = "uniform",
-    eps: Iterable[float] | None = None,
-    headline_eps: float | None = None,
-    norm: str = "linf",
-    device: str = "cpu",
-    say: Callable[[str], None] | None = None,
-    recipe: Recipe | None = None,
-    **settings: Any,
-) -> Plan:
-    """Resolve names into a plan; see `compare` for the arguments.
-
-    Raises:
-        UsageError: for anything that cannot be run, before anything is trained.
-        DataError: for data that is missing or damaged.
-    """
-    rules = protocol_of(protocol)
-    chosen = arms_of([BASELINE, *(arms or DEFAULT_ARMS)], catalogue)
-    which = tuple(range(rules.seeds if seeds is None else seeds) if seeds is None or isinstance(seeds, int) else seeds)
-    if not which or len(set(which)) != len(which):
-        raise UsageError(f"a study needs at least one seed, each named once; got {list(which)}")
-    base = Recipe(**{**asdict(recipe or Recipe(epochs=rules.epochs)), **settings})
-    load, data_name = _loader(data, catalogue, say)
-    splits = load(which[0])
-    grid, headline = eps_grid(splits.name, splits.shape, norm)
-    grid = tuple(sorted({0.0, *(float(e) for e in eps)})) if eps is not None else grid
-    if headline_eps is None:
-        headline = headline if headline in grid else grid[len(grid) // 2]
-    else:
-        headline, grid = headline_eps, tuple(sorted({*grid, headline_eps}))
-    if not all(0 <= e <= 1 for e in grid):
-        raise UsageError(f"eps is in pixel units from 0 to 1, got {', '.join(f'{e:g}' for e in grid)}")
-    model_name, build = model_of(model, catalogue)
-    random_epochs = settings.get("epochs", recipe.epochs if recipe else rules.random_epochs)
-    conditions = tuple(
-        LabelCondition(rate, label_mode, rules.random_images, max(random_epochs, rules.random_epochs))
-        if rate == 1
-        else LabelCondition(rate, label_mode, None, base.epochs)
-        for rate in sorted({0.0, *(float(rate) for rate in label_noise)})
-    )
-    plan = Plan(
-        data_name,
-        model_name,
-        chosen,
-        which,
-        conditions,
-        base,
-        rules,
-        grid,
-        headline,
-        norm,
-        device,
-        catalogue,
-        load,
-        build,
-    )
-    plan.model(which[0])
-    return plan
-
-
-def _loader(
-    data: DataLike, catalogue: Catalogue, say: Callable[[str], None] | None
-) -> tuple[Callable[[int], Splits], str]:
-    if callable(data) and not isinstance(data, DataSource):
-        return data, getattr(data, "__name__", "data")
-    sources = list(catalogue.offers["datasets"].values())
-    dataset, sizes = load_dataset(data, sources=sources, say=say)
-    name = data if isinstance(data, str) else data.name
-    return (lambda seed: make_splits(dataset, seed=seed, **sizes)), name

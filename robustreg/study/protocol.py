@@ -9,6 +9,8 @@ from ..errors import UsageError, suggest
 ENDPOINTS = {"clean_accuracy": 0.01, "memorized_fraction": 0.03, "robust_accuracy": 0.03}
 """The pre-declared endpoints, each with the margin inside which two arms count as equivalent."""
 
+LEVEL = 0.05  # of every test
+
 FITTED = 0.95  # the share of random labels the baseline must fit, or the random-label numbers say little
 
 

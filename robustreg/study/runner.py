@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import torch
+from torch import nn
 
+from .. import checkpoint
 from ..plugins import Catalogue, discover
 from ..resolve import Buildable
 from .comparison import Comparison
 from .execute import execute
-from .plan import ArmLike, DataLike, Plan, make_plan
+from .plan import BASELINE, Plan
+from .planning import ArmLike, DataLike, make_plan
 from .record import Record
 from .store import Store, write_whole
 
@@ -102,16 +105,22 @@ def run_plan(
     with Store(out) if out is not None else nullcontext() as store, _threads(plan):
         if store is not None:
             write_whole(store.folder / "study.json", json.dumps(plan.describe(), indent=2).encode())
-        kept = {run: store.get(plan.identity(run)) if store is not None else None for run in runs}
+        kept = {run: store.sound(plan.identity(run)) if store is not None else None for run in runs}
         pace = _Pace(len(runs), sum(not _usable(record) for record in kept.values()), on_progress)
+        sibling: nn.Module | None = None
         for run in runs:
-            record = kept[run]
+            first = run.arm.name == BASELINE and not run.condition.rate  # of its seed; the others are attacked with it
+            record, model = kept[run], b""
+            if first and store is not None and record is not None and record.model_sha256:
+                model = store.model(record)
             if record is None or not _usable(record):
                 pace.start(str(run), records)
-                record, model = execute(plan, run, on_epoch=pace.epoch)
+                record, model = execute(plan, run, surrogate=None if first else sibling, on_epoch=pace.epoch)
                 if store is not None:
                     store.put(record, model)
                 pace.finish()
+            if first:
+                sibling = checkpoint.from_bytes(model, plan.model(run.seed)) if record.status == "ok" else None
             record.arm = run.arm.name  # a kept run may have been made under another label
             records.append(record)
         pace.start("", records)

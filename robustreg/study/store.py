@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DiskFullError, StoreError
+from .. import checkpoint
+from ..errors import DataError, DiskFullError, StoreError
 from .record import Record
 
 SCHEMA = 1
@@ -83,6 +84,20 @@ class Store:
                 write_whole(self.model_path(record.id), model)
             row = (record.id, time.time(), record.to_json())
             self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", row)
+
+    def sound(self, identity: str) -> Record | None:
+        """Return the run with this identity if its model file, too, is what was written; None to do it again."""
+        record = self.get(identity)
+        try:
+            if record is not None and record.model_sha256:
+                self.model(record)
+        except DataError:
+            return None
+        return record
+
+    def model(self, record: Record) -> bytes:
+        """Return the model file of a run; a DataError when it is missing or is not what was written."""
+        return checkpoint.checked(self.model_path(record.id), record.model_sha256)
 
     def model_path(self, identity: str) -> Path:
         """Return where the model of a run is."""

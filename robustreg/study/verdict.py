@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .differences import seeds_needed
 from .protocol import FITTED, PROTOCOLS
 
 if TYPE_CHECKING:
@@ -19,18 +20,31 @@ def sentences(comparison: Comparison) -> list[str]:
     where = f"on {study['data']} with {study['model']}"
     attacks = " and ".join(study["attacks"])
     eps = f"eps {study['headline_eps']:g} ({study['norm']})"
-    said = [_how_sure(study)]
+    said = [_how_sure(study, len(comparison.arms) - 1)]
     said += _answer(comparison, "clean_accuracy", f"Clean accuracy {where}")
     said += _answer(comparison, "memorized_fraction", f"Memorization of random labels {where}") + _fitted(comparison)
     said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {attacks}")
-    return said + _fgsm(comparison) + _lost(comparison)
+    return said + _front(comparison) + _fgsm(comparison) + _lost(comparison)
 
 
-def _how_sure(study: dict[str, Any]) -> str:
+def too_few(seeds: int, arms: int) -> str:
+    """Return a sentence when so few seeds can never find a difference between so many arms and the baseline."""
+    needed = seeds_needed(arms)
+    if seeds >= needed:
+        return ""
+    least = min(1.0, 2 * arms / 2**seeds)
+    return (
+        f"With {seeds} seeds and {arms} arm{'s' * (arms > 1)} beside none no adjusted p can be below {least:.2g}, so"
+        f" nothing can be found better or worse: {needed} seeds are needed."
+    )
+
+
+def _how_sure(study: dict[str, Any], arms: int) -> str:
     seeds = len(study["seeds"])
     word = "seed" if seeds == 1 else "seeds"
     if PROTOCOLS[study["protocol"]].p_values:
-        return f"{seeds} paired {word}, {study['protocol']} protocol: Holm-adjusted sign-flip tests within each answer."
+        said = f"{seeds} paired {word}, {study['protocol']} protocol: Holm-adjusted sign-flip tests within each answer."
+        return f"{said} {too_few(seeds, arms)}".strip()
     return f"{seeds} paired {word}, {study['protocol']} protocol: preliminary, no p-values."
 
 
@@ -65,6 +79,13 @@ def _fitted(comparison: Comparison) -> list[str]:
         f"The baseline fits only {mean:.0%} of its random labels, below {FITTED:.0%}: give that condition more epochs"
         " before reading the memorization numbers."
     ]
+
+
+def _front(comparison: Comparison) -> list[str]:
+    front = comparison.pareto
+    if len(comparison.arms) < 3 or not front:
+        return []
+    return [f"Pareto front of mean clean and robust accuracy, arms with a red flag left out: {', '.join(front)}."]
 
 
 def _fgsm(comparison: Comparison) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .clean_robust import clean_robust
+from .corruption_curve import corruption_curve
 from .differences import differences
 from .examples import examples
 from .memorization import memorization
@@ -21,5 +22,14 @@ if TYPE_CHECKING:
 
 FIGURES: dict[str, Callable[[Comparison], Figure]] = {
     figure.__name__: figure
-    for figure in (robust_curve, differences, clean_robust, memorization, training_curves, weight_norms, examples)
+    for figure in (
+        robust_curve,
+        differences,
+        clean_robust,
+        memorization,
+        corruption_curve,
+        training_curves,
+        weight_norms,
+        examples,
+    )
 }

@@ -1,0 +1,5 @@
+"""`python -m robustreg` is `robustreg`."""
+
+from .cli import main
+
+main()
