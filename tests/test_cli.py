@@ -444,3 +444,15 @@ def test_output_that_goes_nowhere_is_no_traceback(into, code):
         error = process.stderr
     assert process.returncode == code
     assert "Traceback" not in error and "Exception" not in error
+
+
+def test_label_modes_are_those_of_the_data_room_and_reach_it(tmp_path, capsys):
+    from robustreg.cli.compare import MODES
+    from robustreg.data import MODES as KNOWN
+
+    assert MODES == KNOWN
+    arguments = ["--label-noise", "0.5", "--label-mode", "pair_flip", "--json", "--no-figures", "--out", str(tmp_path)]
+    assert run(["compare", "none", *SMALL, *arguments]) == 0
+    captured = capsys.readouterr()
+    assert strict(captured.out)["study"]["label_conditions"] == ["true", "pair_flip:0.5"]
+    assert "trust flags" in captured.err

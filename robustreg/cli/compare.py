@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOST_RUNS = 1
 FOLDER = "robustreg-out"
+MODES = ("uniform", "uniform_other", "permute", "pair_flip")  # of data.labels, which would import torch here
 
 
 @click.command("compare")
@@ -39,6 +40,8 @@ FOLDER = "robustreg-out"
 @recipe_options
 @click.option("--label-noise", type=NUMBERS, default="0,1", show_default=True, metavar="0,0.4,1",
               help="Shares of training labels drawn anew.")  # fmt: skip
+@click.option("--label-mode", type=click.Choice(MODES), default="uniform", show_default=True,
+              help="Drawn over all classes, over the others, shuffled, or each to the next class.")  # fmt: skip
 @attack_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
 @click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table.")
@@ -80,6 +83,7 @@ def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
         seeds=options["seeds"],
         protocol=options["protocol"],
         label_noise=options["label_noise"],
+        label_mode=options["label_mode"],
         eps=options["eps"],
         headline_eps=one(options["headline_eps"], "--headline-eps"),
         norm=options["norm"],
@@ -131,4 +135,5 @@ def _write(comparison: Comparison, folder: Path, options: dict[str, Any], starte
         out.print()
         for path in written.paths:
             out.print(str(path), markup=False, soft_wrap=True)
-    say(f"Done in {duration(time.perf_counter() - started)}.")
+    flags = sum(record.measures.get("trust_seconds", 0.0) for record in comparison.records)  # type: ignore[misc]
+    say(f"Done in {duration(time.perf_counter() - started)}; finding the trust flags of all runs takes {flags:.1f} s.")
