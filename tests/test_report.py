@@ -586,7 +586,8 @@ def test_a_report_is_whole(plain: Comparison, tmp_path) -> None:  # type: ignore
     assert written.problems == []
     root = tmp_path / "new" / "folder"
     expected = {"results.json", "results.csv", "summary.csv", "verdict.txt"}
-    expected |= {f"figures/{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    shown = FIGURES.keys() - {"corruption_curve"}  # which takes three label conditions
+    expected |= {f"figures/{name}.{ending}" for name in shown for ending in ("svg", "png")}
     assert {path.relative_to(root).as_posix() for path in written.paths} == expected
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == expected
     verdict = (root / "verdict.txt").read_text(encoding="utf-8")
@@ -660,3 +661,13 @@ def test_names_are_shortened_in_the_middle_and_made_printable() -> None:
     assert wording.short("aaaaaaaabbbbbbbb", 7) == "aaa…bbb"
     assert wording.plain("a\nb\x1b[31m\u202ec\ud800") == "a�b�[31m�c�"
     assert html.escape(wording.plain("<b>")) == "&lt;b&gt;"
+
+
+def test_a_figure_with_nothing_to_show_is_left_out(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = study(["none"])
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "differences.svg").write_text("of an earlier report")
+    written = report.write_report(made, tmp_path)
+    names = {path.stem for path in written.paths}
+    assert "differences" not in names and "robust_curve" in names and written.problems == []
+    assert not (tmp_path / "figures" / "differences.svg").exists()

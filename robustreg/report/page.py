@@ -74,6 +74,8 @@ class Page(Figure):
         legend: lines to leave for `legend_above`.
     """
 
+    blank = False  # whether it only says why there is nothing to see
+
     def __init__(self, title: str, subtitle: str, note: str, *, width: float, height: float, legend: int = 0) -> None:
         room = width - 2 * MARGIN
         subtitle, note = wrapped(subtitle, room, 8), wrapped(note, room, 7)
@@ -144,6 +146,7 @@ def grid(number: int) -> tuple[int, int]:
 def empty(title: str, subtitle: str, why: str) -> Page:
     """Return a page that says why there is nothing to see."""
     page = Page(title, subtitle, "", width=7.4, height=1.2)
+    page.blank = True
     axes = page.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, wrapped(why, 5.5, 9), ha="center", va="center", size=9, color=FAINT)

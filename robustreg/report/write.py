@@ -58,6 +58,8 @@ def set_aside(folder: str | os.PathLike[str], comparison: Comparison) -> Path | 
 def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figures: bool = True) -> Written:
     """Write `results.json`, `results.csv`, `summary.csv`, `verdict.txt` and `figures/NAME.svg` and `.png`.
 
+    A figure that would have nothing to show, such as memorization without random labels, is left out.
+
     `verdict.txt` holds the table, the sentences and the cards. Each file is there whole or not at all, and one that was
     there before is replaced. A figure that fails is a problem in what is returned, and loses nothing else.
 
@@ -84,15 +86,22 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figu
             reason = str(error) if isinstance(error, RobustregError) else f"{type(error).__name__}: {error}"
             written.problems.append(f"The figure {name} could not be drawn: {reason}.")
             continue
-        for ending, data in drawn.items():
-            _put(written, target / "figures" / f"{name}.{ending}", data)
+        for ending in ("svg", "png"):
+            path = target / "figures" / f"{name}.{ending}"
+            if drawn:
+                _put(written, path, drawn[ending])
+            else:
+                path.unlink(missing_ok=True)  # of an earlier report, which had something to show
     return written
 
 
 def _drawn(comparison: Comparison, name: str) -> dict[str, bytes]:
+    """The files of a figure by their endings; none of one that would only say that there is nothing to show."""
     from . import page
 
     figure = FIGURES[name](comparison)
+    if getattr(figure, "blank", False):
+        return {}
     page.settle(figure)
     return {"svg": page.svg(figure), "png": page.png(figure)}
 

@@ -11,6 +11,7 @@ deviation shrinks: the interval is the mean alone, and equivalence has p 0 insid
 
 from .bootstrap import two_level_bootstrap
 from .equivalence import detectable_difference, equivalence_test
+from .expected_maximum import expected_maximum
 from .holm import holm
 from .improvement import MEANINGFUL, Improvement, probability_of_improvement
 from .intervals import Difference, Interval, differences, mean_interval, paired_difference, wilson_interval
@@ -32,6 +33,7 @@ __all__ = [
     "detectable_difference",
     "differences",
     "equivalence_test",
+    "expected_maximum",
     "holm",
     "mcnemar",
     "mean_interval",
