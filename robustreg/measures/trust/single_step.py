@@ -29,7 +29,7 @@ def fgsm_stronger_than_pgd(evidence: Evidence) -> Flag | None:
     fgsm, iterated = report.headline_broken["fgsm"], torch.stack(strong).any(0)
     value = share(fgsm & ~iterated)
     level = "red" if share(fgsm) - share(iterated) > STRONGER else graded(value, ALONE)
-    says = f"FGSM broke {value:.1%} of the points and no iterated attack did, at {_at(report)}"
+    says = f"{value:.1%} of the points are broken by FGSM and by no iterated attack, at {_at(report)}"
     return flagged("fgsm_stronger_than_pgd", level, value, says, "the iterated attacks may be failing")
 
 
