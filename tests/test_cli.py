@@ -456,3 +456,10 @@ def test_label_modes_are_those_of_the_data_room_and_reach_it(tmp_path, capsys):
     captured = capsys.readouterr()
     assert strict(captured.out)["study"]["label_conditions"] == ["true", "pair_flip:0.5"]
     assert "trust flags" in captured.err
+
+
+def test_a_group_without_a_command_shows_what_there_is(capsys):
+    for arguments in (["plugins"], ["data"], []):
+        assert run(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.count("Usage:") == 1 and "Commands:" in error and "Error" not in error

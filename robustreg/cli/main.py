@@ -67,6 +67,9 @@ def run(arguments: Sequence[str]) -> int:
         return found if isinstance(found, int) else 0
     except click.exceptions.Exit as done:
         return int(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:  # a group without a command shows what there is
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, as_json, error)
     except RobustregError as error:
