@@ -470,3 +470,14 @@ def test_fgsm_never_judges():
     values = {"none": [0.1 + 0.01 * i for i in range(10)], "a": [0.8 + 0.011 * i for i in range(10)]}
     found = made(values, protocol="standard", measure="fgsm_accuracy").differences["a"]["fgsm_accuracy"]
     assert found["word"] == "cannot tell" and found["p_adjusted"] < 0.05 and not found["endpoint"]
+
+
+def test_a_measure_installed_later_sees_every_run(tmp_path):
+    small(out=tmp_path, seeds=1)
+    catalogue = rr.plugins.discover()
+    measure = rr.measures.Measure("constant_one", lambda subject: 1.0, True, "One.")
+    catalogue.add("measures", rr.plugins.Origin("mine", "dist", "1"), measure)
+    seen: list[Progress] = []
+    again = small(out=tmp_path, seeds=1, catalogue=catalogue, on_progress=seen.append)
+    assert seen[-1].reused == 0
+    assert all(record.measures["constant_one"] == 1.0 for record in again.records)

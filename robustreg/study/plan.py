@@ -121,8 +121,15 @@ class Plan:
             "norm": self.norm,
             "protocol": self.protocol.name,
             "device": self.device,
+            "measures": self._strangers_measures(),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
+
+    def _strangers_measures(self) -> dict[str, str]:
+        # Ours come with the version of the core; a newly installed one has to see every run.
+        origins = ((name, self.catalogue.origins["measures", name]) for name in self.catalogue.offers["measures"])
+        core = metadata.metadata("robustreg")["Name"]
+        return {name: f"{at.distribution} {at.version}" for name, at in origins if at.distribution != core}
 
     def measures(self) -> dict[str, bool | None]:
         """Return the measures there are, and whether higher is better (None: neither)."""
