@@ -447,10 +447,6 @@ def test_output_that_goes_nowhere_is_no_traceback(into, code):
 
 
 def test_label_modes_are_those_of_the_data_room_and_reach_it(tmp_path, capsys):
-    from robustreg.cli.compare import MODES
-    from robustreg.data import MODES as KNOWN
-
-    assert MODES == KNOWN
     arguments = ["--label-noise", "0.5", "--label-mode", "pair_flip", "--json", "--no-figures", "--out", str(tmp_path)]
     assert run(["compare", "none", *SMALL, *arguments]) == 0
     captured = capsys.readouterr()
@@ -463,3 +459,22 @@ def test_a_group_without_a_command_shows_what_there_is(capsys):
         assert run(arguments) == 2
         error = capsys.readouterr().err
         assert error.count("Usage:") == 1 and "Commands:" in error and "Error" not in error
+
+
+def test_names_the_command_line_knows_without_torch_are_those_of_the_rooms():
+    from dataclasses import fields
+
+    from robustreg import attacks, data, training
+    from robustreg.cli import options
+    from robustreg.study import protocol
+
+    assert tuple(protocol.PROTOCOLS) == attacks.PROTOCOLS == options.PROTOCOLS
+    assert tuple(training.OPTIMIZERS) == options.OPTIMIZERS
+    assert data.MODES == options.LABEL_MODES
+    assert tuple(field.name for field in fields(training.Recipe)) == options.RECIPE
+
+
+def test_the_baseline_alone_with_few_seeds_has_nothing_to_test(tmp_path, capsys):
+    arguments = [*SMALL, *NO_NOISE, "--protocol", "standard", "--no-figures", "--out", str(tmp_path)]
+    assert run(["compare", "none", *arguments]) == 0
+    assert "needed" not in "".join(capsys.readouterr())

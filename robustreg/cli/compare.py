@@ -12,6 +12,7 @@ import click
 
 from ..spec import parse
 from .options import (
+    LABEL_MODES,
     NUMBERS,
     attack_options,
     common_options,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 LOST_RUNS = 1
 FOLDER = "robustreg-out"
-MODES = ("uniform", "uniform_other", "permute", "pair_flip")  # of data.labels, which would import torch here
 
 
 @click.command("compare")
@@ -40,7 +40,7 @@ MODES = ("uniform", "uniform_other", "permute", "pair_flip")  # of data.labels, 
 @recipe_options
 @click.option("--label-noise", type=NUMBERS, default="0,1", show_default=True, metavar="0,0.4,1",
               help="Shares of training labels drawn anew.")  # fmt: skip
-@click.option("--label-mode", type=click.Choice(MODES), default="uniform", show_default=True,
+@click.option("--label-mode", type=click.Choice(LABEL_MODES), default="uniform", show_default=True,
               help="Drawn over all classes, over the others, shuffled, or each to the next class.")  # fmt: skip
 @attack_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
@@ -74,7 +74,6 @@ def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
     catalogue = discover()
     for failure in catalogue.failures:
         say(f"Warning: {failure}")
-    recipe = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay")
     return make_plan(
         specs,
         catalogue=catalogue,
@@ -89,7 +88,7 @@ def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
         norm=options["norm"],
         device=device_of(options["device"]),
         say=say,
-        **recipe_settings(**{name: options[name] for name in recipe}),
+        **recipe_settings(options),
     )
 
 
@@ -111,7 +110,7 @@ def _announce(plan: Plan, folder: Path) -> None:
         f"{len(plan.arms)} arms x {len(plan.seeds)} seeds x {len(plan.conditions)} label conditions ="
         f" {len(list(plan.runs()))} runs · {about['protocol']} protocol · study in {folder}"
     )
-    few = too_few(len(plan.seeds), len(plan.arms) - 1) if plan.protocol.p_values and len(plan.arms) > 1 else ""
+    few = too_few(len(plan.seeds), len(plan.arms) - 1) if plan.protocol.p_values else ""
     for note in (*about["notes"], *([few] if few else [])):
         say(f"Note: {note}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .options import json_option
 from .output import console, print_json, say
 
 
@@ -15,7 +16,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def list_(as_json: bool) -> int:
     """List the data sets: shape, classes, licence, size, here or to be fetched."""
     from rich.table import Table
@@ -40,7 +41,7 @@ def list_(as_json: bool) -> int:
 
 @command.command("info")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def info(name: str, as_json: bool) -> int:
     """Describe a data set; NAME may carry options, as in folder:PATH, and then the data is read too."""
     from ..data import load_data
@@ -69,7 +70,7 @@ def info(name: str, as_json: bool) -> int:
 
 @command.command("get")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def get(name: str, as_json: bool) -> int:
     """Fetch a data set into the cache, showing its licence first."""
     from ..data import fetch_data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,11 @@ from ..spec import Ratio, parse_term
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Names that rooms which import torch know, too; a test compares them.
 PROTOCOLS = ("quick", "standard", "paper")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+LABEL_MODES = ("uniform", "uniform_other", "permute", "pair_flip")
+RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay")
 
 
 class Numbers(click.ParamType):
@@ -59,6 +63,11 @@ def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     return path
 
 
+def json_option(function: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(function)
+
+
 def data_option(function: F) -> F:
     """Add --data."""
     return click.option(
@@ -81,7 +90,7 @@ def recipe_options(function: F) -> F:
         (
             click.option("--epochs", type=click.IntRange(min=0), help="Epochs of a training."),
             click.option("--batch-size", type=click.IntRange(min=1), help="Images a step [50]."),
-            click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Optimizer [sgd]."),
+            click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer [sgd]."),
             click.option("--learning-rate", type=float, help="Base learning rate [0.05]."),
             click.option("--momentum", type=float, help="Momentum [0.9]."),
             click.option("--weight-decay", type=float, help="The optimizer's weight decay [0]."),
@@ -110,7 +119,7 @@ def common_options(function: F) -> F:
     for option in reversed(
         (
             click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
+            json_option,
             click.option(
                 "-f", "--file", type=click.Path(), callback=_read_file, is_eager=True, expose_value=False,
                 metavar="STUDY.TOML", help="Take options from a TOML file.",
@@ -121,9 +130,9 @@ def common_options(function: F) -> F:
     return function
 
 
-def recipe_settings(**given: Any) -> dict[str, Any]:
-    """Return the recipe settings that were given."""
-    return {name: value for name, value in given.items() if value is not None}
+def recipe_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `recipe_options` that were given."""
+    return {name: options[name] for name in RECIPE if options[name] is not None}
 
 
 def one(numbers: tuple[float, ...] | None, option: str) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .options import json_option
 from .output import console, print_json
 
 PLUGIN_ERROR = 4
@@ -18,7 +19,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def list_(as_json: bool) -> int:
     """List regularizers, attacks, measures, data sets and models, and plugins that failed."""
     from rich.table import Table
@@ -50,7 +51,7 @@ def list_(as_json: bool) -> int:
 
 @command.command("info")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def info(name: str, as_json: bool) -> int:
     """Say what NAME does, where it comes from, and what can be set."""
     from ..errors import UsageError, suggest
@@ -78,7 +79,7 @@ def info(name: str, as_json: bool) -> int:
 
 @command.command("check")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@json_option
 def check(name: str, as_json: bool) -> int:
     """Check that the regularizer NAME keeps the laws that every run relies on."""
     from ..plugins import discover

@@ -41,7 +41,6 @@ def command(spec: str, **options: Any) -> int:
     from ..training import Session, train
 
     rate = one(options["label_noise"], "--label-noise") or 0.0
-    recipe = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay")
     plan = make_plan(
         [parsed],
         catalogue=discover(),
@@ -51,7 +50,7 @@ def command(spec: str, **options: Any) -> int:
         label_noise=[rate],
         device=device_of(options["device"]),
         say=say,
-        **recipe_settings(**{name: options[name] for name in recipe}),
+        **recipe_settings(options),
     )
     chosen = [run for run in plan.runs() if run.condition.rate == rate][-1]
     if len(plan.arms) > 2:

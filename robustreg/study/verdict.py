@@ -30,7 +30,7 @@ def sentences(comparison: Comparison) -> list[str]:
 def too_few(seeds: int, arms: int) -> str:
     """Return a sentence when so few seeds can never find a difference between so many arms and the baseline."""
     needed = seeds_needed(arms)
-    if seeds >= needed:
+    if arms < 1 or seeds >= needed:
         return ""
     least = min(1.0, 2 * arms / 2**seeds)
     return (
