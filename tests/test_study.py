@@ -481,3 +481,14 @@ def test_a_measure_installed_later_sees_every_run(tmp_path):
     again = small(out=tmp_path, seeds=1, catalogue=catalogue, on_progress=seen.append)
     assert seen[-1].reused == 0
     assert all(record.measures["constant_one"] == 1.0 for record in again.records)
+
+
+def test_only_what_a_dead_process_left_half_written_is_removed(tmp_path):
+    Store(tmp_path).close()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine, theirs, odd = (tmp_path / "models" / f"id.safetensors.{pid}.partial" for pid in (os.getpid(), dead.pid, "x"))
+    for path in (mine, theirs, odd):
+        path.touch()
+    Store(tmp_path).close()
+    assert mine.exists() and not theirs.exists() and not odd.exists()

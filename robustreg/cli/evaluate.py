@@ -99,6 +99,8 @@ def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Modu
     drawn = int(manifest.get("seed", seed))
     if manifest.get("data", data) != data and not options["whole"]:
         say(f"Warning: the model was trained on {manifest['data']}; images of {data} may be among those it learned")
+    if manifest.get("data") == data and options["whole"]:
+        say(f"Warning: the model was trained on {data}, and --whole measures it on the images it learned, too")
     dataset, sizes = load_dataset(data, sources=catalogue.offers["datasets"].values(), say=say)
     splits = as_test(dataset, seed=drawn) if options["whole"] else make_splits(dataset, seed=drawn, **sizes)
     names = manifest.get("class_names", list(splits.classes))

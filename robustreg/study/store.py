@@ -38,8 +38,9 @@ class Store:
         self.folder = Path(folder)
         with _disk(self.folder):
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
-            for leftover in (self.folder / "models").glob("*.partial"):  # of a process that was killed while writing
-                leftover.unlink(missing_ok=True)
+            for partial in (self.folder / "models").glob("*.partial"):
+                if not _being_written(partial):  # left by a process that was killed
+                    partial.unlink(missing_ok=True)
             self._db = sqlite3.connect(self.folder / "study.db", timeout=30, isolation_level=None)
             self._prepare()
 
@@ -102,6 +103,17 @@ class Store:
     def model_path(self, identity: str) -> Path:
         """Return where the model of a run is."""
         return self.folder / "models" / f"{identity}.safetensors"
+
+
+def _being_written(partial: Path) -> bool:
+    """Whether the process whose number is in the name, see `write_whole`, is alive."""
+    try:
+        os.kill(int(partial.suffixes[-2][1:]), 0)
+    except (ProcessLookupError, ValueError, IndexError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_whole(path: Path, data: bytes) -> None:
