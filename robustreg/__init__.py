@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import attacks, data, measures, models, regularizers, testing
+    from .cohort import train_many
     from .data import load_data
     from .hookspecs import hookimpl
     from .measures import evaluate
     from .objective import Objective
+    from .recipe import Recipe
     from .regularizer import Knob, Regularizer
+    from .session import Run
     from .study.comparison import Comparison
     from .study.runner import compare
-    from .training import Recipe, Run, train
+    from .training import train
 
     __version__: str
 
@@ -25,14 +28,15 @@ _FROM = {
     "Comparison": "study",
     "Knob": "regularizer",
     "Objective": "objective",
-    "Recipe": "training",
+    "Recipe": "recipe",
     "Regularizer": "regularizer",
-    "Run": "training",
+    "Run": "session",
     "compare": "study",
     "evaluate": "measures",
     "hookimpl": "hookspecs",
     "load_data": "data",
     "train": "training",
+    "train_many": "cohort",
 }
 _ROOMS = ("attacks", "data", "measures", "models", "regularizers", "testing")
 
@@ -55,6 +59,7 @@ __all__ = [
     "regularizers",
     "testing",
     "train",
+    "train_many",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,11 +48,32 @@ def logits(model: nn.Module, split: Split) -> Tensor:
 
     Of an empty split nothing is known, not even the number of outputs: `(0, 1)`.
     """
+    return logits_of(model, [split])[0]
+
+
+def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
+    """Return the `logits` of each of several splits."""
     device = device_of(model)
-    if not len(split):
-        return torch.empty(0, 1, device=device)
     with untraced(model), torch.inference_mode():
-        return torch.cat([model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)])
+        return [
+            torch.cat([model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)] or [torch.empty(0, 1)])
+            for split in splits
+        ]
+
+
+def scores(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
+    """Return what is kept of every epoch: accuracy and nll, or in regression the mean squared error.
+
+    Args:
+        outputs: `(..., n, outputs)`; leading dimensions are those of the results.
+        y: `(..., n)` int64 labels, or targets of the shape of the outputs.
+        task: "classification" or "regression".
+    """
+    if task == "regression":
+        return {"error": (outputs - y).square().flatten(-2).mean(-1)}
+    # Not log_softmax: of rows as short as a few classes it takes several times as long.
+    lost = outputs.logsumexp(-1) - outputs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    return {"accuracy": (outputs.argmax(-1) == y).float().mean(-1), "nll": lost.mean(-1)}
 
 
 def device_of(model: nn.Module) -> torch.device:

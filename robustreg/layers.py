@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from .noise import Key, Rng, fold
+from .noise import Key, Rng
 
 
 class Noisy(nn.Module):
@@ -26,16 +26,27 @@ class Noisy(nn.Module):
         return Rng(key, device)
 
 
+def noisy_layers(network: nn.Module) -> list[tuple[str, Noisy]]:
+    """Return the noisy layers of `network` with their names, for `keyed`: found once, they need no search each step."""
+    return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, Noisy)]
+
+
 @contextmanager
-def keyed(network: nn.Module, key: Key) -> Iterator[None]:
-    """Give every noisy layer of `network` its own key below `key`, and take the keys away afterwards."""
-    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, Noisy)]
-    for name, layer in layers:
-        layer.key = fold(key, name)
+def keyed(layers: nn.Module | Iterable[tuple[str, Noisy]], key: Rng | Key) -> Iterator[None]:
+    """Give every noisy layer its own key below `key`, and take the keys away afterwards.
+
+    Args:
+        layers: a network, or its `noisy_layers`.
+        key: a generator, or the key of one.
+    """
+    found = noisy_layers(layers) if isinstance(layers, nn.Module) else list(layers)
+    rng = key if isinstance(key, Rng) else Rng(key)
+    for name, layer in found:
+        layer.key = rng.split(name).key
     try:
         yield
     finally:
-        for _, layer in layers:
+        for _, layer in found:
             layer.key = None
 
 
@@ -59,7 +70,7 @@ class Dropout(Noisy):
         if not self.training:
             return x
         keep = 1 - self.p
-        return x * (self.rng(x.device).bernoulli(keep, *x.shape) / keep).to(x.dtype)
+        return x * self.rng(x.device).bernoulli(keep, *x.shape, dtype=x.dtype).div_(keep)
 
 
 class Normalize(nn.Module):

@@ -19,7 +19,9 @@ Key = int | Tensor
 
 _MASK = (1 << 64) - 1
 _DRAW = 0x9E3779B97F4A7C15  # steps the counter of one key
-_FOLD = 0xD1B54A32D192ED03  # another odd constant, so that keys folded from a key never meet its draws
+_NEXT = _DRAW << 32  # from one draw to the next: far enough for the largest
+_FOLD = 0xD1B54A32D192ED03  # another odd constant, so that keys folded from a key do not meet its draws
+_PATH = 0x8CB92BA72F3D8DD7  # and another, so that a name split off does not meet a key folded from 0
 _MULTIPLY = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
@@ -29,6 +31,20 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def _constant(value: float) -> Tensor:
+    # In a small network's step a tensor operation costs what it does, not how much; a 0-d tensor at hand is cheaper
+    # than a number that torch must wrap each time.
+    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float32, device="cpu")
+
+
+# torch shifts int64 arithmetically; the masks make the shifts logical.
+_SHIFTS = [(_constant(shift), _constant((1 << 64 - shift) - 1)) for shift in (30, 27, 31)]
+_ROUNDS = [(*shift, _constant(_signed(factor))) for shift, factor in zip(_SHIFTS[:2], _MULTIPLY, strict=True)]
+_COUNTER = torch.arange(1, 4097, device="cpu") * _signed(_DRAW)  # enough for the draws of a small batch
+_UNIT24, _UNIT31, _TURN = map(_constant, (2.0**-24, 2.0**-31, math.pi * 2.0**-31))
+_LOW31, _HIGH32 = _constant((1 << 31) - 1), _constant(32)
+
+
 def _mix_int(z: int) -> int:
     z = ((z ^ (z >> 30)) * _MULTIPLY[0]) & _MASK
     z = ((z ^ (z >> 27)) * _MULTIPLY[1]) & _MASK
@@ -36,10 +52,13 @@ def _mix_int(z: int) -> int:
 
 
 def _mix(z: Tensor) -> Tensor:
-    # torch shifts int64 arithmetically; the mask makes the shifts logical.
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(_MULTIPLY[0])
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(_MULTIPLY[1])
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
+    """Mix `z`, a tensor that its caller has just made, in place."""
+    for shift, logical, factor in _ROUNDS:
+        z ^= (z >> shift).bitwise_and_(logical)
+        z *= factor
+    shift, logical = _SHIFTS[2]
+    z ^= (z >> shift).bitwise_and_(logical)
+    return z
 
 
 def fold(key: Key, data: int | str | Tensor) -> Key:
@@ -64,54 +83,91 @@ def seed_key(seed: int | Tensor) -> Key:
 class Rng:
     """Numbers drawn from one key. Two draws from one `Rng` differ; two equal `Rng` draw the same.
 
+    Until something is drawn it costs no tensor operation, however often it is split: names are kept as a hash, a
+    Python int, and each draw adds it to the key.
+
     Args:
         key: int or int64 tensor.
-        device: where the numbers are made.
+        device: where the numbers are made; the CPU when None.
     """
 
     def __init__(self, key: Key, device: torch.device | str | None = None) -> None:
-        self.key = key
-        self.device = device
+        self.device = "cpu" if device is None else device
+        self._root = key
+        self._path = 0  # of the names split off so far
         self._draws = 0
+
+    @property
+    def key(self) -> Key:
+        """The key of the draws: `Rng(rng.key)` draws what `rng` draws."""
+        return self._at(0)
+
+    def _at(self, offset: int) -> Key:
+        offset = _signed(self._path + offset)
+        if isinstance(self._root, int):
+            return _signed(self._root + offset)
+        return self._root + offset if offset else self._root
 
     def split(self, name: int | str | Tensor) -> Rng:
         """Return an independent generator for `name`; the draws of this one do not change."""
-        return Rng(fold(self.key, name), self.device)
+        if isinstance(name, Tensor):
+            return Rng(fold(self.key, name), self.device)
+        child = Rng(self._root, self.device)
+        child._path = int(fold(self._path + _PATH, name))
+        return child
 
     def _bits(self, count: int) -> Tensor:
-        key = fold(self.key, self._draws)
+        """64 random bits a number, int64 `(count,)`: SplitMix64 from the key, another stretch of it each draw."""
+        key = self._at(self._draws * _NEXT)
         self._draws += 1
-        counter = torch.arange(1, count + 1, device=self.device) * _signed(_DRAW)
+        if count <= len(_COUNTER) and torch.device(self.device).type == "cpu":
+            counter = _COUNTER[:count]
+        else:
+            counter = torch.arange(1, count + 1, device=self.device) * _signed(_DRAW)
         return _mix(counter + key)
+
+    def _parts(self, count: int, kind: torch.dtype) -> Tensor:
+        """`count` random integers of 16 or 32 bits, several from one mix."""
+        many = 8 // kind.itemsize
+        parts = self._bits(-(-count // many)).view(kind)
+        return parts[:count] if count % many else parts
+
+    def _polar(self, count: int) -> tuple[Tensor, Tensor]:
+        """The polar coordinates of `count` pairs of normals: the logarithm of a uniform, and an angle."""
+        bits = self._bits(count)
+        share = (bits & _LOW31).to(torch.float32).add_(0.5).mul_(_UNIT31)  # never 0, and finest there
+        return share.log_(), (bits >> _HIGH32) * _TURN
 
     def uniform(self, *shape: int) -> Tensor:
         """Return float32 uniforms in [0, 1), multiples of 2**-24, of the given shape."""
-        count = math.prod(shape)
-        bits = self._bits((count + 1) // 2)  # two 24-bit numbers from one mix
-        pair = torch.stack((bits >> 40, bits >> 16)) & ((1 << 24) - 1)
-        return (pair.flatten()[:count] * 2.0**-24).reshape(shape)
+        signed = self._parts(math.prod(shape), torch.int32) >> 8
+        return (signed * _UNIT24).add_(0.5).reshape(shape)
 
     def normal(self, *shape: int) -> Tensor:
         """Return float32 standard normals of the given shape (Box and Muller, A note on random normals, 1958)."""
         count = math.prod(shape)
-        bits = self._bits((count + 1) // 2)
-        low = (1 << 32) - 1
-        radius = (-2.0 * torch.log((((bits >> 32) & low) + 0.5) * 2.0**-32)).sqrt()
-        angle = (bits & low) * (2.0 * math.pi * 2.0**-32)
-        pair = torch.stack((radius * angle.cos(), radius * angle.sin()))
-        return pair.flatten()[:count].reshape(shape)
+        logarithm, angle = self._polar((count + 1) // 2)
+        radius = logarithm.mul_(-2).sqrt_()
+        pairs = torch.cat((angle.cos().mul_(radius), angle.sin_().mul_(radius)))
+        return (pairs[:count] if count % 2 else pairs).reshape(shape)
 
-    def bernoulli(self, p: float | Tensor, *shape: int) -> Tensor:
-        """Return booleans that are True with probability `p`, to 2**-16; 0 and 1 are exact."""
-        count = math.prod(shape)
-        bits = self._bits((count + 3) // 4)  # four 16-bit numbers from one mix
-        four = torch.stack((bits >> 48, bits >> 32, bits >> 16, bits)) & 0xFFFF
-        return (four.flatten()[:count] < p * 65536).reshape(shape)
+    def bernoulli(self, p: float | Tensor, *shape: int, dtype: torch.dtype = torch.bool) -> Tensor:
+        """Return booleans that are True with probability `p`, to 2**-16; 0 and 1 are exact.
+
+        With a float `dtype` they are 1 and 0, which is the faster way to a mask that something is multiplied by.
+        """
+        drawn = self._parts(math.prod(shape), torch.int16).reshape(shape)
+        bound = p * 65536 - 32768
+        if not dtype.is_floating_point:
+            return (drawn < bound).to(dtype)
+        # A difference of whole numbers: 1 or more is True. On a CPU a comparison takes several times as long.
+        whole = bound.ceil().to(torch.float32) if isinstance(bound, Tensor) else float(math.ceil(bound))
+        return (whole - drawn).clamp(0, 1).to(dtype)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return int64 integers in [0, high) of the given shape; `high` is far below 2**48, so the bias is nil."""
         bits = self._bits(math.prod(shape))
-        return ((bits & ((1 << 48) - 1)) % high).reshape(shape)
+        return (bits.bitwise_and_((1 << 48) - 1) % high).reshape(shape)
 
     def permutation(self, count: int) -> Tensor:
         """Return a random order of `range(count)` as int64."""
@@ -123,11 +179,12 @@ class Rng:
         With T of Student's t distribution with 2a degrees of freedom, (1 + T / sqrt(2a + T**2)) / 2 is Beta(a, a);
         T is made by the polar method (Bailey, Polar generation of random variates with the t-distribution, 1994).
         """
-        first, second = 1 - self.uniform(*shape), self.uniform(*shape)
-        cosine = torch.cos(2 * math.pi * second)
-        # first**(-1 / a) - 1, by functions that give a number the same bits in a tensor of any shape; never 0 / 0.
-        square = torch.expm1((-first.log()).clamp_min(2.0**-26) / a) * cosine * cosine
-        return 0.5 + 0.5 * cosine.sign() / (1 + 1 / square).sqrt()
+        logarithm, angle = self._polar(math.prod(shape))
+        cosine = angle.cos_()
+        # By functions that give a number the same bits in a tensor of any shape; never 0 / 0.
+        square = torch.expm1(logarithm.clamp_max_(-(2.0**-26)) / -a).mul_(cosine).mul_(cosine)
+        half = square.reciprocal_().add_(1).rsqrt_().mul_(0.5).copysign_(cosine)
+        return half.add_(0.5).reshape(shape)
 
     def __repr__(self) -> str:
         return f"Rng(key={self.key})"

@@ -5,7 +5,9 @@ A researcher can use it without our trainer: `loss, terms = objective(x, y, key)
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from importlib import metadata
 from typing import Any
 
@@ -17,11 +19,16 @@ from torch.nn import functional as F
 
 from . import hookspecs
 from .errors import PluginError, RobustregError, UsageError
-from .layers import keyed
+from .layers import keyed, noisy_layers
 from .noise import Key, Rng
 from .regularizer import Regularizer
 
 BASE_TERM = "loss"
+_ARGUMENTS = {
+    name: frozenset(inspect.signature(hook).parameters)
+    for name, hook in vars(hookspecs.Training).items()
+    if not name.startswith("_")
+}
 
 
 class Objective(nn.Module):
@@ -45,14 +52,19 @@ class Objective(nn.Module):
         if task not in ("classification", "regression"):
             raise UsageError(f"task must be 'classification' or 'regression', got {task!r}")
         self.task = task
+        self.stacked = False  # whether it is called for many runs at once
         self.passes = 0  # of the network, those that regularizers ask for included
         self._classes: int | None = None
+        self._places: list[tuple[str, dict[str, nn.Parameter | None], str]] | None = None
         members = list(regularizers)
         self._hooks = _training_hooks(members, task)
+        taken = {name for hook in ("batch", "penalty") for call in self._hooks[hook] for name in call.takes}
+        self._looks_at_rows, self._looks_at_params = bool(taken & {"y", "loss"}), "params" in taken
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
-        for impl in self._hooks["prepare"]:
-            model = _next(impl, model)
+        for call in self._hooks["prepare"]:
+            model = call.next(model)
         self.network = model
+        self._noisy = noisy_layers(model)
 
     def forward(self, x: Tensor, y: Tensor, key: Key) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to minimize and its named terms, which add up to it.
@@ -64,21 +76,21 @@ class Objective(nn.Module):
             key: the randomness of this step, an int or an int64 tensor: equal keys give equal noise.
         """
         rng = Rng(key, x.device)
-        with keyed(self.network, rng.split("network").key):
-            y = self._rows(x, y)
-            context: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss}
-            for impl in self._hooks["batch"]:
-                changed = _run(impl, x=x, y=y, rng=rng.split(impl.plugin_name), **context)
+        with keyed(self._noisy, rng.split("network")) if self._noisy else nullcontext():
+            y = self.rows(x, y) if self._looks_at_rows else y
+            known: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss}
+            for call in self._hooks["batch"]:
+                changed = call(rng, known, x=x, y=y)
                 if changed is not None:
-                    x, y = _pair(impl, changed)
+                    x, y = call.pair(changed)
             logits = self.network(x)
             self.passes += 1
             terms = {BASE_TERM: self.base_loss(logits, y)}
-            penalties = self._hooks["penalty"]
-            if penalties:
-                context.update(params=dict(self.network.named_parameters()), x=x, y=y, logits=logits)
-            for impl in penalties:
-                _merge(impl, terms, _run(impl, rng=rng.split(impl.plugin_name), **context))
+            known |= (
+                {"params": self._parameters_now(), "logits": logits} if self._looks_at_params else {"logits": logits}
+            )
+            for call in self._hooks["penalty"]:
+                call.merge(terms, call(rng, known, x=x, y=y))
         loss = terms[BASE_TERM]
         for name, term in terms.items():
             if name != BASE_TERM:
@@ -86,33 +98,52 @@ class Objective(nn.Module):
         return loss, terms
 
     def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the mean loss of `(batch, outputs)` against rows of the same shape, before any penalty."""
+        """Return the mean loss of `(batch, outputs)` against rows of the same shape, or labels, before any penalty."""
         if self.task == "regression":
             return F.mse_loss(outputs, y)
+        if y.ndim == 1:
+            return F.cross_entropy(outputs, y)
+        if self.stacked:  # the same but for rounding, and a third of the time on thousands of short rows
+            return (outputs.logsumexp(-1) - (y * outputs).sum(-1)).mean()
         return -(y * outputs.log_softmax(-1)).sum(-1).mean()
+
+    def rows(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what `y` says of `x` as rows: `(batch,)` labels as distributions; rows and targets as they are."""
+        if self.task == "regression" or y.ndim > 1:
+            return y
+        if self._classes is None:
+            # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
+            with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
+                self._classes = self._outputs(x[:2]).shape[-1]
+        return F.one_hot(y, self._classes).to(x.dtype)
 
     def learning_rate(self, progress: float, base: float) -> float:
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
         factor = 1.0
-        for impl in self._hooks["learning_rate"]:
-            given = _expect(impl, _plain(_run(impl, progress=progress, base=base)), (int, float))
+        for call in self._hooks["learning_rate"]:
+            given = call.expect(_plain(call(None, {"progress": progress, "base": base})), (int, float))
             factor *= 1.0 if given is None else float(given)
         return factor
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell every regularizer that an epoch ended; return whether any wants to stop."""
-        answers = [
-            _expect(impl, _plain(_run(impl, epoch=epoch, metrics=metrics, model=self.network)), bool)
-            for impl in self._hooks["after_epoch"]
-        ]
+        known = {"epoch": epoch, "metrics": metrics, "model": self.network}
+        answers = [call.expect(_plain(call(None, known)), bool) for call in self._hooks["after_epoch"]]
         return any(answers)
 
     def finish(self) -> nn.Module:
         """Return the network to keep: after training, passed through every `finish` hook."""
         model = self.network
-        for impl in self._hooks["finish"]:
-            model = _next(impl, model)
+        for call in self._hooks["finish"]:
+            model = call.next(model)
         return model
+
+    def _parameters_now(self) -> dict[str, Tensor]:
+        # Their places are found once; what stands there changes when the objective is called with other tensors.
+        if self._places is None:
+            found = [(name, *name.rpartition(".")) for name, _ in self.network.named_parameters()]
+            self._places = [(name, self.network.get_submodule(path)._parameters, last) for name, path, _, last in found]
+        return {name: home[last] for name, home, last in self._places}  # type: ignore[misc]
 
     def _predict(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
         self.passes += 1
@@ -127,22 +158,13 @@ class Objective(nn.Module):
     def _pure_loss(self, x: Tensor, y: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
         return self.base_loss(self._predict(x, params), y)
 
-    def _rows(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.task == "regression" or y.ndim > 1:
-            return y
-        if self._classes is None:
-            # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
-            with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
-                self._classes = self._outputs(x[:2]).shape[-1]
-        return F.one_hot(y, self._classes).to(x.dtype)
-
 
 def check_hooks(members: Iterable[Regularizer], task: str = "classification") -> None:
     """Raise what `Objective` would raise for these regularizers, without a model."""
     _training_hooks(list(members), task)
 
 
-def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[HookImpl]]:
+def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[_Call]]:
     """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.Training)
@@ -170,62 +192,71 @@ def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[Hoo
     return {name: _calls(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
 
 
-def _calls(hook: HookCaller) -> list[HookImpl]:
+def _calls(hook: HookCaller) -> list[_Call]:
     """The implementations of a hook in call order."""
     impls = hook.get_hookimpls()[::-1]
     # pluggy calls the last ones latest first; here they too run in the order the user gave.
-    return [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
+    ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
+    return [_Call(impl, hook.name) for impl in ordered]
 
 
-def _run(impl: HookImpl, **known: Any) -> Any:
-    """Call one implementation with the arguments it takes; name the plugin when it fails."""
-    wanted = {name: known[name] for name in impl.kwargnames if name in known}  # arguments declared with a default
-    try:
-        return impl.function(*(known[name] for name in impl.argnames), **wanted)
-    except RobustregError:
-        raise
-    except (Exception, SystemExit) as error:  # a plugin must not end the program
-        raise PluginError(f"{_who(impl.plugin)} failed in {_name(impl)}(): {type(error).__name__}: {error}") from error
+class _Call:
+    """One implementation of a training hook: what it takes, and what it may return."""
 
+    def __init__(self, impl: HookImpl, hook: str) -> None:
+        self.function, self.hook = impl.function, hook
+        self.owner: Any = impl.plugin
+        known = _ARGUMENTS[hook]
+        self.takes = (*impl.argnames, *(name for name in impl.kwargnames if name in known))  # those with a default, too
 
-def _expect(impl: HookImpl, value: Any, kind: type | tuple[type, ...]) -> Any:
-    if value is not None and not isinstance(value, kind):
-        wanted = (kind if isinstance(kind, type) else kind[-1]).__name__
-        raise PluginError(
-            f"{_who(impl.plugin)}: {_name(impl)}() must return {wanted} or None, got {type(value).__name__}"
-        )
-    return value
+    def __call__(self, rng: Rng | None, known: Mapping[str, Any], **more: Any) -> Any:
+        """Return what it returns, given what it takes; a PluginError names it when it fails."""
+        given = {name: more[name] if name in more else known[name] for name in self.takes if name != "rng"}
+        if rng is not None and "rng" in self.takes:
+            given["rng"] = rng.split(self.owner.name)  # its own noise, whoever else draws
+        try:
+            return self.function(**given)
+        except RobustregError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin must not end the program
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{_who(self.owner)} failed in {self.hook}(): {what}") from error
+
+    def expect(self, value: Any, kind: type | tuple[type, ...]) -> Any:
+        """Return the value it gave; a PluginError unless that is None or of the right kind."""
+        if value is not None and not isinstance(value, kind):
+            wanted = (kind if isinstance(kind, type) else kind[-1]).__name__
+            got = type(value).__name__
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {wanted} or None, got {got}")
+        return value
+
+    def next(self, model: nn.Module) -> nn.Module:
+        """Return the network that it puts in the place of `model`."""
+        # Compared with None, because an empty container of modules is false.
+        found = self.expect(self(None, {"model": model}), nn.Module)
+        return model if found is None else found
+
+    def pair(self, value: Any) -> tuple[Tensor, Tensor]:
+        """Return the batch it gave."""
+        if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
+            got = f"{value!r:.80}"
+            raise PluginError(f"{_who(self.owner)}: batch() must return the pair (x, y) or None, got {got}")
+        return value
+
+    def merge(self, terms: dict[str, Tensor], value: Any) -> None:
+        """Add the named terms it gave to `terms`."""
+        for name, term in (self.expect(value, Mapping) or {}).items():
+            if name in terms:
+                raise PluginError(f"{_who(self.owner)}: penalty() names a term {name!r}, which another one already has")
+            if not isinstance(term, Tensor) or term.ndim:
+                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
+                raise PluginError(f"{_who(self.owner)}: the penalty {name!r} must be a scalar tensor, got {shape}")
+            terms[name] = term
 
 
 def _plain(value: Any) -> Any:
     """A scalar tensor as a Python number: knobs and state are tensors, and so is what is computed from them."""
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
-
-
-def _next(impl: HookImpl, model: nn.Module) -> nn.Module:
-    # Compared with None, because an empty container of modules is false.
-    found = _expect(impl, _run(impl, model=model), nn.Module)
-    return model if found is None else found
-
-
-def _pair(impl: HookImpl, value: Any) -> tuple[Tensor, Tensor]:
-    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
-        raise PluginError(f"{_who(impl.plugin)}: batch() must return the pair (x, y) or None, got {value!r:.80}")
-    return value
-
-
-def _merge(impl: HookImpl, terms: dict[str, Tensor], value: Any) -> None:
-    for name, term in (_expect(impl, value, Mapping) or {}).items():
-        if name in terms:
-            raise PluginError(f"{_who(impl.plugin)}: penalty() names a term {name!r}, which another one already has")
-        if not isinstance(term, Tensor) or term.ndim:
-            shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
-            raise PluginError(f"{_who(impl.plugin)}: the penalty {name!r} must be a scalar tensor, got {shape}")
-        terms[name] = term
-
-
-def _name(impl: HookImpl) -> str:
-    return str(getattr(impl.function, "__name__", "hook"))
 
 
 def _who(plugin: object) -> str:

@@ -22,15 +22,16 @@ LAYERS = (
     {"errors"},
     {"hookspecs", "noise", "place", "statistics"},
     {"inference", "layers", "plugins", "regularizer", "spec", "threat"},
-    {"attacks", "data", "models", "objective", "regularizers"},
-    {"measures", "resolve", "training"},
-    {"checkpoint", "cohort", "testing"},
+    {"attacks", "data", "models", "objective", "recipe", "regularizers"},
+    {"measures", "resolve", "session"},
+    {"training"},
+    {"checkpoint", "cohort", "engines", "testing"},
     {"study"},
     {"report"},
     {"cli"},
     {"__main__"},
 )
-CORE = {"errors", "hookspecs", "noise", "layers", "inference", "regularizer", "objective", "training"}
+CORE = {"errors", "hookspecs", "noise", "layers", "inference", "regularizer", "objective", "recipe", "session", "training", "cohort"}
 LATE = {("study", "report")}  # a comparison draws itself; only inside functions
 WORDS = {"step", "learning_rate"}  # built-ins named like what every training has
 

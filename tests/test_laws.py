@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from robustreg import testing
 from robustreg.hookspecs import Loss, Predict, hookimpl
 from robustreg.noise import Rng
 from robustreg.plugins import discover
-from robustreg.regularizer import Knob, Regularizer
+from robustreg.regularizer import Knob, Regularizer, scaled
 from robustreg.testing import LAWS, check
 from robustreg.testing.bench import Bench
 from robustreg.testing.runner import judge
@@ -355,6 +355,21 @@ class PythonNoise(Regularizer):
         return 1 - float(self.strength) * random.random() / 2
 
 
+class Forgets(Regularizer):
+    """Counts its steps in a tensor that it puts in the place of the one before, which no stack of runs sees."""
+
+    name = "forgets"
+
+    def __init__(self, strength: float | None = None, **knobs: Any) -> None:
+        super().__init__(strength, **knobs)
+        self.register_buffer("steps", torch.tensor(0.0))
+
+    @hookimpl
+    def penalty(self, logits: Tensor) -> Mapping[str, Tensor]:
+        self.steps = self.steps + 1.0
+        return {self.name: scaled(self.strength, 0.01 * self.steps.to(logits.dtype) * logits.square().mean())}
+
+
 class Exits(Regularizer):
     """A plugin that ends the program."""
 
@@ -386,6 +401,9 @@ BROKEN = [
     ("vectorized_equals_solo", TorchNoise, "vmap"),
     ("vectorized_equals_solo", MixesRuns, "in run 1"),
     ("vectorized_equals_solo", MixesBatches, "another x"),
+    ("cohort_equals_solo", LooksAtNumbers, "vmap"),
+    ("cohort_equals_solo", MixesRuns, "plain Python value"),
+    ("cohort_equals_solo", Forgets, "the trained"),
     ("finite", Infinite, "not finite"),
     ("finite", OneImage, "one image"),
     ("global_state_untouched", TorchNoise, "torch"),

@@ -256,6 +256,30 @@ def test_dropout_keeps_the_mean_and_has_the_variance_of_a_scaled_coin() -> None:
     assert float(found.var()) == pytest.approx(0.3 / 0.7, rel=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dropout_keeps_the_type_of_what_it_thins(dtype: torch.dtype) -> None:
+    layer = layers.Dropout(0.75).train()
+    layer.key = 5
+    found = layer(torch.ones(100, dtype=dtype))
+    assert found.dtype == dtype
+    assert {0.0, 4.0} == set(found.tolist())
+
+
+def test_keyed_gives_each_noisy_layer_a_key_of_its_own_by_name_and_takes_it_away() -> None:
+    first, second = layers.Dropout(0.5), layers.Dropout(0.5)
+    network = nn.Sequential(first, nn.Linear(3, 3), nn.Sequential(second))
+    found = layers.noisy_layers(network)
+    assert found == [("0", first), ("2.0", second)]
+    rng = Rng(9).split("network")
+    with layers.keyed(found, rng):
+        assert [layer.key for _, layer in found] == [rng.split("0").key, rng.split("2.0").key]
+    assert [layer.key for _, layer in found] == [None, None]
+    with pytest.raises(ZeroDivisionError), layers.keyed(network, 7):
+        assert [layer.key for _, layer in found] == [Rng(7).split("0").key, Rng(7).split("2.0").key]
+        raise ZeroDivisionError
+    assert [layer.key for _, layer in found] == [None, None]
+
+
 def test_dropout_is_nothing_in_evaluation_and_at_zero() -> None:
     layer = layers.Dropout(0.3).eval()
     assert layer(X) is X
@@ -511,3 +535,64 @@ def test_a_draw_of_mixup_is_the_one_of_its_own_generator() -> None:
     expected, _ = regularizers.mix(X, ROWS, share, partner)
     found, _ = learned_from(regularizers.Mixup(1.0), key=9)
     assert torch.equal(expected, found)
+
+
+DRAWS = [
+    (regularizers.Flip(0.5), ["bernoulli"]),
+    (regularizers.Flip(0.5, vertical=0.1), ["bernoulli", "bernoulli"]),
+    (regularizers.FGSMTraining(0.1), []),
+    (regularizers.FGSMTraining(0.1, clean=0.5), ["bernoulli"]),
+    (regularizers.Shift(1), ["uniform"]),
+    (regularizers.InputNoise(0.1), ["normal"]),
+    (regularizers.Mixup(0.1), ["symmetric_beta", "permutation"]),
+    (regularizers.LabelSmoothing(0.1), []),
+    (regularizers.L1(0.1), []),
+]
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"), DRAWS, ids=lambda value: value.name if isinstance(value, Regularizer) else "+".join(value)
+)
+def test_no_noise_is_drawn_that_nobody_uses(
+    member: Regularizer, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    for name in ("uniform", "normal", "bernoulli", "integers", "permutation", "symmetric_beta"):
+        real = getattr(Rng, name)
+
+        def noted(*args: Any, _real: Any = real, _name: str = name, **knobs: Any) -> Tensor:
+            drawn.append(_name)
+            found: Tensor = _real(*args, **knobs)
+            return found
+
+        monkeypatch.setattr(Rng, name, noted)
+    learned_from(member)
+    assert drawn == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (regularizers.Flip(0.5), regularizers.Flip(0.5, vertical=0.1)),
+        (regularizers.FGSMTraining(0.5), regularizers.FGSMTraining(0.5, clean=0.1)),
+    ],
+)
+def test_whether_to_draw_is_a_python_value_in_which_runs_that_are_stacked_agree(
+    first: Regularizer, second: Regularizer
+) -> None:
+    assert switches(first) != switches(second)
+    assert switches(first) == switches(type(first)(0.25))
+
+
+def switches(member: Regularizer) -> dict[str, bool]:
+    return {name: value for name, value in vars(member).items() if isinstance(value, bool)}
+
+
+def test_mixup_of_share_one_and_of_strength_zero_is_the_batch_to_the_last_bit() -> None:
+    x, y = regularizers.mix(X, ROWS, torch.tensor(1.0), torch.arange(7, -1, -1))
+    assert torch.equal(x, X)
+    assert torch.equal(y, ROWS)
+    for key in range(5):
+        x, y = learned_from(regularizers.Mixup(0.0), key=key)
+        assert torch.equal(x, X)
+        assert torch.equal(y, ROWS)

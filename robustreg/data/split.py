@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .dataset import Stream
+
+FLOATS = 2**27  # values of images up to which they are worth keeping as floats: half a gigabyte
+AT_ONCE = 2**20  # values of images that are picked from a split at once
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -91,15 +95,18 @@ class Split:
             raise UsageError(f"batch size must be at least 1, got {size}")
         device = self.y.device if device is None else device
         source = self._in_memory if isinstance(self.x, Tensor) else self._from_stream
-        for x, y in source(order, size):
-            yield pixels(x.to(device)), y.to(device)
+        for many_x, many_y in source(order, size):
+            parts = pixels(many_x.to(device)).split(size), many_y.to(device).split(size)
+            yield from zip(*parts, strict=True)
 
     def _in_memory(self, order: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Several batches at once: small ones cost more to pick and convert one by one than to train on."""
         assert isinstance(self.x, Tensor)
         if order is not None:
             order = order.to(self.y.device)
-        for start in range(0, len(self) if order is None else len(order), size):
-            where = slice(start, start + size) if order is None else order[start : start + size]
+        many = size * max(1, AT_ONCE // (size * max(1, math.prod(self.shape))))
+        for start in range(0, len(self) if order is None else len(order), many):
+            where = slice(start, start + many) if order is None else order[start : start + many]
             yield self.x[where], self.y[where]
 
     def _from_stream(self, order: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,6 +127,13 @@ class Split:
         """Return the split with what is in memory on `device`."""
         x = self.x.to(device) if isinstance(self.x, Tensor) else self.x
         return replace(self, x=x, y=self.y.to(device), indices=self.indices.to(device))
+
+    def ready(self, device: torch.device | str) -> Split:
+        """Return the split as it is fastest for many epochs: on `device`, and small images as floats once for all."""
+        here = self.to(device)
+        if not isinstance(here.x, Tensor) or here.x.numel() > FLOATS:
+            return here
+        return replace(here, x=pixels(here.x))
 
     def with_labels(self, y: Tensor) -> Split:
         """Return the split with other labels, int64 (n,); a UsageError if they do not fit."""

@@ -23,10 +23,17 @@ class FGSMTraining(Regularizer):
     strength = Knob(2 / 16, high=1, symbol="eps", doc="size of the step in pixel units")
     clean = Knob(0.0, high=1, doc="share of each batch that stays clean")
 
+    def __init__(self, strength: float | None = None, **knobs: object) -> None:
+        super().__init__(strength, **knobs)  # type: ignore[arg-type]
+        # A Python value, in which runs that train together agree, so that nobody draws noise that is not used.
+        self.some_stay = bool(self.settings()["clean"])
+
     @hookimpl(trylast=True)
     def batch(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the adversarial batch."""
         gradient = torch.func.grad(lambda image: loss(image, y))(x).detach()  # learning does not look through it
         attacked = (x + scaled(self.strength, gradient.sign())).clamp(0, 1)
+        if not self.some_stay:
+            return attacked, y
         stays = rng.bernoulli(self.clean, len(x), *(1,) * (x.ndim - 1))
         return torch.where(stays, x, attacked), y

@@ -17,7 +17,8 @@ def mix(x: Tensor, y: Tensor, share: Tensor, partner: Tensor) -> tuple[Tensor, T
         share: a scalar in [0, 1].
         partner: `(batch,)` indices.
     """
-    return x[partner] + share * (x - x[partner]), y[partner] + share * (y - y[partner])
+    other = 1 - share  # of the partner: with a share of 1 the batch stays as it is, to the last bit
+    return x + other * (x[partner] - x), y + other * (y[partner] - y)
 
 
 class Mixup(Regularizer):
@@ -33,7 +34,5 @@ class Mixup(Regularizer):
     @hookimpl
     def batch(self, x: Tensor, y: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the blended batch."""
-        share = rng.symmetric_beta(self.strength).to(x.dtype)
-        mixed_x, mixed_y = mix(x, y, share, rng.permutation(len(x)))
-        off = self.strength == 0
-        return torch.where(off, x, mixed_x), torch.where(off, y, mixed_y)
+        share = torch.where(self.strength == 0, 1, rng.symmetric_beta(self.strength)).to(x.dtype)
+        return mix(x, y, share, rng.permutation(len(x)))

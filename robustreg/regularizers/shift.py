@@ -16,14 +16,14 @@ def shift(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: `(batch,)` integers; negative moves up.
         columns: `(batch,)` integers; negative moves left.
     """
-    for dimension, amount in ((2, rows), (3, columns)):
-        size = x.shape[dimension]
-        shape = [len(x) if axis == 0 else size if axis == dimension else 1 for axis in range(4)]
-        source = torch.arange(size, device=x.device) - amount[:, None]
-        inside = (source >= 0) & (source < size)
-        picked = x.gather(dimension, source.clamp(0, size - 1).reshape(shape).expand_as(x))
-        x = picked * inside.reshape(shape).to(x.dtype)
-    return x
+    height, width = x.shape[2:]
+    down = torch.arange(height, device=x.device) - rows[:, None]
+    right = torch.arange(width, device=x.device) - columns[:, None]
+    row, column = down.clamp(0, height - 1), right.clamp(0, width - 1)
+    source = (row * width)[:, :, None] + column[:, None]
+    inside = (row == down)[:, :, None] & (column == right)[:, None]
+    picked = x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, x.shape[1], -1)).reshape(x.shape)
+    return picked * inside[:, None].to(x.dtype)
 
 
 class Shift(Regularizer):

@@ -17,8 +17,10 @@ from ..hookspecs import hookimpl
 from ..layers import Dropout, Noisy
 from ..noise import Key, Rng, fold, seed_key
 from ..objective import Objective
+from ..recipe import Recipe
 from ..regularizer import Regularizer
-from ..training import Recipe, Run, Session, train
+from ..session import Run, Session
+from ..training import train
 
 OUTPUTS = 4
 SHAPE = (1, 6, 6)

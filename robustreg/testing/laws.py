@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..hookspecs import Training
 from ..regularizer import Regularizer
 from .bench import (
-    FACTORS,
     Bench,
     Broken,
     Guard,
@@ -25,16 +24,15 @@ from .bench import (
     Watcher,
     batch,
     data,
-    distance,
     network,
     same,
     states,
     step_key,
 )
+from .cohorts import cohort_equals_solo, vectorized_equals_solo
 
 HOOKS = [name for name in vars(Training) if not name.startswith("_")]
 TASKS = ("classification", "regression")
-TOLERANCE = 1e-6  # relative, in float32
 
 
 def registers_cleanly(bench: Bench) -> str:
@@ -104,60 +102,6 @@ def state_round_trip(bench: Bench) -> str:
         if not same(whole[-1][part], resumed[-1][part]):
             raise Broken(f"after resuming, the {part} differs; keep all state in buffers or submodules, none in Python")
     return f"equal state after {whole[-1]['epoch']} epochs, saved and resumed in between"
-
-
-def vectorized_equals_solo(bench: Bench) -> str:
-    """Runs computed together by `vmap` have the losses, gradients and noise of the same runs alone."""
-    watched = [[bench.scaled(factor), Watcher()] for factor in FACTORS]
-    runs = [bench.objective(members, network(seed)) for seed, members in enumerate(watched)]
-    keys = [step_key(run) for run in range(len(runs))]
-    batches = [batch(bench.task, seed=run) for run in range(len(runs))]
-    x, y = (torch.stack(part) for part in zip(*batches, strict=True))
-    params, buffers = torch.func.stack_module_state(runs)
-    worker = copy.deepcopy(runs[0])
-    watcher: Any = worker.regularizers["watcher"]
-
-    def one(params: Any, buffers: Any, x: Tensor, y: Tensor, key: Tensor) -> Any:
-        loss, terms = torch.func.functional_call(worker, (params, buffers), (x, y, key))
-        return loss, terms, watcher.seen["x"], watcher.seen["y"]
-
-    try:
-        together = torch.vmap(one)(params, buffers, x, y, torch.tensor(keys, dtype=torch.int64))
-    except Exception as error:
-        raise Broken(
-            f"it does not run inside torch.vmap: {error}; in batch and penalty no .item(), no `if` on a tensor, no "
-            "in-place edits, randomness only from rng, gradients only through torch.func"
-        ) from error
-    together[0].sum().backward()
-    # What is computed without the network is the same arithmetic, and equal to the last bit.
-    exact = not {"predict", "loss"} & set(_arguments(bench.kind, "batch"))
-    for index, objective in enumerate(runs):
-        loss, terms = objective(*batches[index], keys[index])
-        loss.backward()
-        seen: Any = objective.regularizers["watcher"]
-        for name, found in (("x", together[2][index]), ("y", together[3][index])):
-            wanted = seen.seen[name]
-            if not (same(found, wanted) if exact else distance(found, wanted) <= TOLERANCE):
-                raise Broken(f"in run {index} batch() gave another {name} than alone; draw from rng, once a batch")
-        for name, term in terms.items():
-            if distance(together[1][name][index], term) > TOLERANCE:
-                raise Broken(f"in run {index} {name} is {together[1][name][index].item()}, alone {term.item()}")
-        _same_gradients(index, objective, params)
-        for name, wanted in objective.named_buffers():
-            if distance(buffers[name][index].double().nan_to_num(), wanted.double().nan_to_num()) > TOLERANCE:
-                raise Broken(f"in run {index} the buffer {name} differs from the one alone")
-    return f"{len(runs)} runs with other weights, knobs and noise: equal batches, losses and gradients"
-
-
-def _same_gradients(index: int, objective: nn.Module, params: dict[str, Tensor]) -> None:
-    own = {name: value for name, value in objective.named_parameters() if value.grad is not None}
-    wanted = torch.cat([value.grad.flatten() for value in own.values() if value.grad is not None])
-    stacked = [params[name].grad for name in own]
-    if any(value is None for value in stacked):
-        raise Broken(f"in run {index} some parameters get no gradient")
-    found = torch.cat([value[index].flatten() for value in stacked if value is not None])
-    if (off := distance(found, wanted)) > TOLERANCE:
-        raise Broken(f"in run {index} the gradient differs by {off:.1e} from the one alone")
 
 
 def finite(bench: Bench) -> str:
@@ -243,11 +187,6 @@ def same_seed_same_weights(bench: Bench) -> str:
     return "equal weights and history"
 
 
-def _arguments(kind: type[Regularizer], hook: str) -> tuple[str, ...]:
-    function = getattr(kind, hook, None)
-    return function.__code__.co_varnames[: function.__code__.co_argcount] if function is not None else ()
-
-
 def _random_states() -> tuple[Any, ...]:
     numpy = np.random.get_state(legacy=False)["state"]
     return torch.get_rng_state(), random.getstate(), {"key": numpy["key"].tolist(), "pos": numpy["pos"]}
@@ -273,6 +212,7 @@ LAWS: dict[str, Callable[[Bench], str]] = {
         arguments_not_edited,
         state_round_trip,
         vectorized_equals_solo,
+        cohort_equals_solo,
         finite,
         global_state_untouched,
         others_noise_untouched,

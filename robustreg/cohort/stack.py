@@ -1,0 +1,221 @@
+"""Runs trained in one step.
+
+A stack holds the parameters and buffers of all its runs, one tensor a name with the runs along its first dimension.
+The objective is called once, through `vmap`, with slices of them; autograd and the optimizer work on the stack. Each
+run keeps its own objective, whose tensors are views of the stack, so that hooks which are called run by run see the
+network they belong to.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from ..inference import scores
+from ..noise import Rng, fold
+from ..session import Run, Session
+from .images import Images
+from .likeness import structure
+
+if TYPE_CHECKING:
+    from ..data.split import Splits
+
+
+class Stack:
+    """Runs that are trained in one step. `epoch()` trains one epoch; a run that has ended leaves the stack.
+
+    Args:
+        sessions: of the runs, not begun, with alike objectives.
+        splits: of each run, in memory and equally large.
+    """
+
+    def __init__(self, sessions: Sequence[Session], splits: Sequence[Splits]) -> None:
+        if any(structure(one.objective) != structure(sessions[0].objective) for one in sessions):
+            raise ValueError("regularizers have prepared networks that differ in more than numbers")
+        self.sessions, self.recipe = list(sessions), sessions[0].recipe
+        self._seconds: dict[Session, float] = dict.fromkeys(sessions, 0.0)  # of all, in the order they came
+        self.worker = copy.deepcopy(sessions[0].objective)  # the code alone: its tensors are never looked at
+        self.worker.stacked = True
+        self._ties = len([*self.worker.named_parameters(remove_duplicate=False)]) > len([*self.worker.parameters()])
+        self._device = sessions[0].device
+        self._train, self._val = (
+            Images([getattr(one, part) for one in splits], self.worker, self._device) for part in ("train", "val")
+        )
+        params, buffers = stack_module_state([session.objective for session in sessions])
+        self.state: dict[str, Tensor] = {**params, **buffers}
+        # Not fused: a fused kernel rounds an entry by its place in the stack.
+        self._optimizer = self.recipe.build(self._learned(), fused=False)
+        self._bind()
+
+    @property
+    def share_done(self) -> float:
+        """Share of the epochs that are trained; a run that has ended counts as whole."""
+        ended = len(self._seconds) - len(self.sessions)
+        return (ended + sum(one.epoch / self.recipe.epochs for one in self.sessions)) / len(self._seconds)
+
+    def runs(self) -> list[Run]:
+        """Return the runs in the order they came; to be asked when all have ended."""
+        found = [session.result(seconds) for session, seconds in self._seconds.items()]
+        for run in found:
+            run.cohort = len(found)
+        return found
+
+    def epoch(self) -> None:
+        """Train all runs for an epoch, look at them, and let go of those that have ended."""
+        started, epoch, count = time.perf_counter(), self.sessions[0].epoch, self._train.count
+        keys = self.keys()
+        order = torch.vmap(lambda key: Rng(fold(fold(key, "order"), epoch), key.device).permutation(count))(keys)
+        schedules = [_schedule(session) for session in self.sessions]
+        steps = self.recipe.epochs * -(-count // self.recipe.batch_size)
+        sums: dict[str, Tensor] = {}
+        step, many = self.sessions[0].step, order.split(self.recipe.batch_size, 1)
+        numbers = step + torch.arange(len(many), device=self._device)
+        step_keys = torch.as_tensor(fold(torch.as_tensor(fold(keys, "step")).unsqueeze(1), numbers))
+        self.worker.train()
+        for where, key in zip(many, step_keys.unbind(1), strict=True):
+            rates = self._rates(self.sessions[0].step / steps, schedules)
+            for name, value in self.step(where, key, rates).items():
+                sums.setdefault(name, torch.zeros_like(value)).add_(value, alpha=where.shape[1])
+        means = _by_run({name: total / count for name, total in sums.items()})
+        metrics = self.look()
+        share = (time.perf_counter() - started) / len(self.sessions)
+        for session, mean, rate, seen in zip(self.sessions, means, rates, metrics, strict=True):
+            session.objective.passes = self.worker.passes
+            self._seconds[session] += share
+            session.end_epoch(mean, learning_rate=rate, **seen)
+        self.keep([at for at, session in enumerate(self.sessions) if session.running])
+
+    def step(self, where: Tensor, keys: Tensor, rates: Sequence[float]) -> dict[str, Tensor]:
+        """Make one update and return the losses and their terms, `(runs,)` each.
+
+        Args:
+            where: positions of the images to learn from, int64 `(runs, batch)`.
+            keys: the randomness of the step, int64 `(runs,)`.
+            rates: the learning rate of each run.
+        """
+
+        def one(state: dict[str, Tensor], x: Tensor, y: Tensor, key: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return functional_call(self.worker, state, (x, y, key), tie_weights=self._ties)
+
+        losses, terms = torch.vmap(one)(self.state, *self._train.take(where), keys)
+        self._optimizer.zero_grad()
+        losses.sum().backward()  # runs share nothing, so the gradient of each is its own
+        self._update(rates)
+        for session in self.sessions:
+            session.step += 1
+        return {name: value.detach() for name, value in ({"train_loss": losses} | terms).items()}
+
+    def _update(self, rates: Sequence[float]) -> None:
+        highest = max(rates)
+        for group in self._optimizer.param_groups:
+            group["lr"] = highest
+        if min(rates) == highest:
+            self._optimizer.step()
+            return
+        # An update is proportional to its learning rate: a run with a lower one goes that share of the way.
+        share = torch.tensor([rate / highest for rate in rates], dtype=torch.float64, device=self._device)
+        before = [tensor.detach().clone() for tensor in self._learned()]
+        self._optimizer.step()
+        with torch.no_grad():
+            for tensor, old in zip(self._learned(), before, strict=True):
+                tensor.copy_(old + share.to(old.dtype).reshape(-1, *[1] * (old.ndim - 1)) * (tensor - old))
+
+    def look(self) -> list[dict[str, float]]:
+        """Return what `training.look` says of each run."""
+        network, prefix = self.worker.network.eval(), "network."
+        squares = [self.state[prefix + name].detach().double().square() for name, _ in network.named_parameters()]
+        found = {"frobenius_norm": torch.stack([one.flatten(1).sum(1) for one in squares]).sum(0).sqrt()}
+
+        def forward(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(network, state, (x,), tie_weights=self._ties)
+
+        own = {name[len(prefix) :]: value for name, value in self.state.items() if name.startswith(prefix)}
+        with torch.no_grad():
+            own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
+            for part, images in (("train", self._train), ("val", self._val)):
+                if images.count:
+                    outputs = torch.cat([torch.vmap(forward)(own, x) for x in images.in_batches()], 1)
+                    seen = scores(outputs, images.y.whole(), self.worker.task)
+                    found |= {f"{part}_{name}": value for name, value in seen.items()}
+        return _by_run(found)
+
+    def keep(self, left: Sequence[int]) -> None:
+        """Let the runs go that are not `left`; what hooks have put in the place of a tensor is taken over."""
+        self._take_over()
+        if len(left) == len(self.sessions):
+            return
+        for session in {*self.sessions} - {self.sessions[at] for at in left}:
+            _own_tensors(session.objective)  # or each would keep the whole stack in memory
+        at = torch.tensor(left, dtype=torch.int64, device=self._device)
+        stacked, momenta = self._learned(), self._optimizer.state
+        self.sessions = [self.sessions[index] for index in left]
+        self.state = {
+            name: value.detach()[at].requires_grad_(value.requires_grad) for name, value in self.state.items()
+        }
+        for images in (self._train, self._val):
+            images.keep(at)
+        self._optimizer.param_groups[0]["params"] = self._learned()
+        for old, new in zip(stacked, self._learned(), strict=True):
+            kept = momenta.pop(old, {})
+            momenta[new] = {key: value[at] if value.shape == old.shape else value for key, value in kept.items()}
+        self._bind()
+
+    def keys(self) -> Tensor:
+        """Return the key of each run, int64 `(runs,)`."""
+        return torch.tensor([session.key for session in self.sessions], device=self._device)
+
+    def _learned(self) -> list[Tensor]:
+        return [value for value in self.state.values() if value.requires_grad]
+
+    def _bind(self) -> None:
+        """Make the tensors of each run's objective views of the stack."""
+        for at, session in enumerate(self.sessions):
+            for name, value in self.state.items():
+                _put(session.objective, name, value.detach()[at])
+
+    def _take_over(self) -> None:
+        for at, session in enumerate(self.sessions):
+            tensors = {**dict(session.objective.named_parameters()), **dict(session.objective.named_buffers())}
+            for name, value in self.state.items():
+                view = value.detach()[at]
+                if tensors[name].data_ptr() != view.data_ptr():
+                    view.copy_(tensors[name].detach())
+                    _put(session.objective, name, view)
+
+    def _rates(self, progress: float, schedules: Sequence[str]) -> list[float]:
+        base = self.recipe.learning_rate
+        first = dict(zip(schedules, self.sessions, strict=True))
+        rate = {which: base * session.objective.learning_rate(progress, base) for which, session in first.items()}
+        return [rate[which] for which in schedules]
+
+
+def _schedule(session: Session) -> str:
+    """All that decides the learning rates of a run within an epoch: what is equal is asked for once."""
+    members = [one for one in session.objective.regularizers.values() if hasattr(type(one), "learning_rate")]
+    return str([(one.settings(), {key: value.tolist() for key, value in one.named_buffers()}) for one in members])  # type: ignore[operator]
+
+
+def _by_run(columns: dict[str, Tensor]) -> list[dict[str, float]]:
+    """From one `(runs,)` tensor a name to one dict a run, with one transfer."""
+    values = torch.stack([column.double() for column in columns.values()], 1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in values]
+
+
+def _put(root: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, last = name.rpartition(".")
+    module = root.get_submodule(path)
+    if last in module._parameters:
+        module._parameters[last].data = tensor  # type: ignore[union-attr]
+    else:
+        module._buffers[last] = tensor
+
+
+def _own_tensors(root: nn.Module) -> None:
+    for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
+        _put(root, name, tensor.detach().clone())

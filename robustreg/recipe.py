@@ -1,0 +1,57 @@
+"""How a run is trained, apart from its regularizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError, suggest
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+FUSED = ("cpu", "cuda")  # where torch has the whole update of a parameter as one kernel
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run is trained, apart from its regularizers. The learning rate is the base that schedules multiply."""
+
+    epochs: int = 20
+    batch_size: int = 50
+    optimizer: str = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            hint = suggest(self.optimizer, OPTIMIZERS)
+            raise UsageError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}.{hint}")
+        for name, low in (("epochs", 0), ("batch_size", 1), ("learning_rate", 0), ("weight_decay", 0)):
+            if not getattr(self, name) >= low:
+                raise UsageError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def changed(self, **settings: Any) -> Recipe:
+        """Return the recipe with other settings; a UsageError for one that it does not have."""
+        for name in settings:
+            if name not in self.__dataclass_fields__:
+                known = ", ".join(self.__dataclass_fields__)
+                hint = suggest(name, self.__dataclass_fields__)
+                raise UsageError(f"a training has no setting {name!r}; it has {known}.{hint}")
+        return replace(self, **settings)
+
+    def build(self, parameters: Iterable[Tensor], *, fused: bool = True) -> torch.optim.Optimizer:
+        """Return the torch optimizer of this recipe; momentum is Adam's first moment decay.
+
+        A fused kernel is the fastest, and rounds the last few entries of a tensor otherwise than the others.
+        """
+        tensors = list(parameters)
+        settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        settings |= {"momentum": self.momentum} if self.optimizer == "sgd" else {"betas": (self.momentum, 0.999)}
+        settings["fused"] = fused and all(t.device.type in FUSED and t.is_floating_point() for t in tensors)
+        return OPTIMIZERS[self.optimizer](tensors, **settings)

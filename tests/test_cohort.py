@@ -1,0 +1,303 @@
+"""Cohorts: runs trained in one step are the runs they would be alone, whoever else is there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustreg.cohort import Member, train_cohort, train_many
+from robustreg.cohort.likeness import structure
+from robustreg.data import load_data
+from robustreg.data.split import Split, Splits
+from robustreg.errors import UsageError
+from robustreg.hookspecs import hookimpl
+from robustreg.noise import fold, seed_key
+from robustreg.recipe import Recipe
+from robustreg.regularizer import Regularizer
+from robustreg.regularizers import L1, Dropout, EarlyStopping, LearningRate, Mixup, regularizers
+from robustreg.session import Run
+from robustreg.testing.bench import Bench
+from robustreg.testing.cohorts import compare, trained
+from robustreg.training import train
+
+DIGITS = load_data("digits", seed=0, train=120, val=40, test=20)
+RECIPE = Recipe(epochs=3, batch_size=32)
+PAIRS = list(itertools.combinations(regularizers(), 2))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def mlp(width: int = 16) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    torch.manual_seed(int(fold(seed_key(seed), "weights")))
+    return make()
+
+
+def members(count: int, *kinds: Regularizer, make: Callable[[], nn.Module] = mlp) -> list[Member]:
+    return [Member(seeded(make, seed), kinds, DIGITS, seed) for seed in range(count)]
+
+
+def weights(run: Run) -> Tensor:
+    return torch.cat([value.double().flatten() for value in run.model.state_dict().values()])
+
+
+def close(first: list[Run], second: list[Run]) -> bool:
+    return all((weights(a) - weights(b)).abs().max() < 1e-5 for a, b in zip(first, second, strict=True))
+
+
+# Together equals alone; one by one it is a law, here in pairs.
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "+".join(one.name for one in pair))
+def test_pairs_of_regularizers_train_in_a_cohort_as_alone(pair: tuple[type[Regularizer], ...]) -> None:
+    together, alone = trained([Bench(kind, {}) for kind in pair], runs=2)
+    exact = not any(kind.name == "fgsm_training" for kind in pair)
+    compare(together, alone, exact=exact)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_every_optimizer_with_weight_decay_and_other_learning_rates(optimizer: str) -> None:
+    recipe = RECIPE.changed(optimizer=optimizer, learning_rate=0.01, weight_decay=0.01, momentum=0.8)
+    some = [Member(seeded(mlp, 0), [LearningRate(rate)], DIGITS, 0) for rate in (0.001, 0.01, 0.002)]
+    together = train_cohort(some, recipe=recipe, together=True)
+    assert [run.cohort for run in together] == [3, 3, 3]
+    assert close(together, train_cohort(some, recipe=recipe, together=False))
+    assert not close(together[:1], together[1:2])
+
+
+def test_train_many_draws_the_weights_of_a_seed_and_trains_as_train_does() -> None:
+    runs = train_many(mlp, [L1(1e-3)], DIGITS, seeds=[3, 8], recipe=RECIPE, together=True)
+    alone = [train(seeded(mlp, seed), [L1(1e-3)], DIGITS, seed=seed, recipe=RECIPE) for seed in (3, 8)]
+    assert close(runs, alone)
+    assert [run.seed for run in runs] == [3, 8]
+    assert [run.regularizers for run in runs] == [run.regularizers for run in alone]
+    assert runs[0].initial_norms == alone[0].initial_norms
+    assert not runs[0].model.training
+    assert runs[0].seconds > 0
+
+
+# Who else is there does not matter, bit for bit.
+
+
+@pytest.mark.parametrize("kinds", [(), (Mixup(),), (Dropout(), EarlyStopping(1)), (L1(1e-3),)], ids=str)
+def test_a_run_has_the_same_bits_in_every_cohort(kinds: tuple[Regularizer, ...]) -> None:
+    recipe = RECIPE.changed(epochs=6)
+    every = members(6, *kinds)
+    whole = train_cohort(every, recipe=recipe, together=True)
+    for chosen in ([4, 1], [5, 4, 3, 2, 1, 0], [2, 3, 5]):
+        part = train_cohort([every[at] for at in chosen], recipe=recipe, together=True)
+        for at, run in zip(chosen, part, strict=True):
+            assert torch.equal(weights(whole[at]), weights(run))
+            assert whole[at].history == run.history
+
+
+def test_runs_that_stop_early_leave_and_the_others_go_on() -> None:
+    recipe = RECIPE.changed(epochs=20)
+    runs = train_cohort(members(8, EarlyStopping(1)), recipe=recipe, together=True)
+    epochs = [len(run.history) for run in runs]
+    assert len(set(epochs)) > 1
+    alone = train_cohort(members(8, EarlyStopping(1)), recipe=recipe, together=False)
+    assert epochs == [len(run.history) for run in alone]
+    assert [run.gradient_passes for run in runs] == [run.gradient_passes for run in alone]
+
+
+class Explosive(Regularizer):
+    """Finite below strength 1."""
+
+    name = "explosive"
+
+    @hookimpl
+    def penalty(self, logits: Tensor) -> Mapping[str, Tensor]:
+        return {"explosive": (1e-3 * logits.square().mean() / (1 - self.strength)).to(logits.dtype)}
+
+
+def test_a_diverging_run_is_told_and_leaves_the_others_alone() -> None:
+    some = [Member(seeded(mlp, 0), [Explosive(strength)], DIGITS, 0) for strength in (0.5, 1.0, 0.25)]
+    runs, alone = (train_cohort(some, recipe=RECIPE, together=choice) for choice in (True, False))
+    assert [run.cohort for run in runs] == [3, 3, 3]
+    assert [run.status for run in runs] == [run.status for run in alone] == ["ok", "diverged", "ok"]
+    for run in (runs[1], alone[1]):
+        assert run.reason in ("the loss was inf in epoch 1", "the loss was nan in epoch 1")
+    assert [len(run.history) for run in runs] == [3, 1, 3]
+    assert close([runs[0], runs[2]], [alone[0], alone[2]])
+
+
+def test_nothing_of_the_cohort_is_left_in_its_runs() -> None:
+    passed = members(4)
+    before = [one.model.state_dict()["1.weight"].clone() for one in passed]
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    runs = train_cohort(passed, recipe=RECIPE, together=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(one.model.state_dict()["1.weight"], old) for one, old in zip(passed, before, strict=True))
+    for tensor in runs[2].model.state_dict().values():
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    weights(runs[0])
+    runs[0].model[1].weight.data.zero_()  # type: ignore[index]
+    assert weights(runs[1]).abs().sum() > 1
+
+
+# Which runs share a step.
+
+
+def test_members_of_several_kinds_are_sorted_into_stacks_and_come_back_in_order() -> None:
+    some = members(2) + members(2, L1(1e-3)) + members(3, make=lambda: mlp(8)) + members(1, L1(1e-2))
+    mixed = [some[at] for at in (0, 4, 2, 7, 5, 1, 3, 6)]
+    runs = train_cohort(mixed, recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [2, 3, 3, 3, 3, 2, 3, 3]
+    assert close(runs, train_cohort(mixed, recipe=RECIPE, together=False))
+
+
+class Scaled(nn.Module):
+    """A module whose behaviour depends on a plain number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1)) * self.factor  # type: ignore[no-any-return]
+
+
+def test_networks_that_differ_in_a_plain_number_do_not_share_a_step() -> None:
+    assert structure(Scaled(1.0)) != structure(Scaled(2.0))
+    assert structure(Scaled(1.0)) == structure(Scaled(1.0))
+    some = [Member(seeded(lambda factor=factor: Scaled(factor), 0), [], DIGITS, 0) for factor in (1.0, 2.0)]
+    runs = train_cohort(some, recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [1, 1]
+
+
+class Halting(Regularizer):
+    """Asks a tensor a question, which vmap cannot answer for many runs at once."""
+
+    name = "halting"
+
+    @hookimpl
+    def penalty(self, logits: Tensor) -> Mapping[str, Tensor]:
+        return {"halting": logits.sum() * (1e-3 if logits.mean() > 0 else 0.0)}
+
+
+def noisy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize(("kinds", "make"), [((Halting(),), mlp), ((), noisy)], ids=["plugin", "torch's own noise"])
+def test_what_cannot_be_vectorized_is_trained_alone_and_says_why(kinds: Any, make: Any) -> None:
+    runs = train_cohort(members(3, *kinds, make=make), recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [1, 1, 1]
+    for run in runs:
+        assert run.note.startswith("trained alone, as it does not run inside torch.vmap: ")
+        assert "\n" not in run.note
+    alone = train_cohort(members(3, *kinds, make=make), recipe=RECIPE, together=False)
+    assert all(torch.equal(weights(run), weights(one)) for run, one in zip(runs, alone, strict=True))
+    assert not alone[0].note
+
+
+class Uneven(Regularizer):
+    """Prepares a network by its strength, a float that runs of a cohort may differ in."""
+
+    name = "uneven"
+
+    @hookimpl
+    def prepare(self, model: nn.Module) -> nn.Module:
+        return nn.Sequential(model, nn.Linear(10, 10)) if self.strength > 0.5 else model
+
+
+def test_networks_prepared_differently_are_trained_alone() -> None:
+    some = [Member(seeded(mlp, 0), [Uneven(strength)], DIGITS, 0) for strength in (0.1, 0.9)]
+    runs = train_cohort(some, recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [1, 1]
+    assert "differ in more than numbers" in runs[0].note
+
+
+class Tied(nn.Module):
+    """One matrix used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())  # type: ignore[no-any-return]
+
+
+def test_shared_weights_stay_shared() -> None:
+    runs = train_cohort(members(3, make=Tied), recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [3, 3, 3]
+    assert runs[1].model.first.weight is runs[1].model.second.weight
+    assert close(runs, train_cohort(members(3, make=Tied), recipe=RECIPE, together=False))
+
+
+def test_a_wide_network_is_trained_alone_because_stacking_it_is_no_faster() -> None:
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3000), nn.ReLU(), nn.Linear(3000, 3000), nn.Linear(3000, 10))
+
+    runs = train_cohort(members(2, make=wide), recipe=Recipe(epochs=1, batch_size=60))
+    assert [run.cohort for run in runs] == [1, 1]
+    assert runs[0].note == "trained alone: stacked it is no faster"
+
+
+def test_a_stack_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = sum(value.numel() for value in mlp().parameters()) * 4
+    monkeypatch.setattr("robustreg.cohort.trial.ROOM", 4 * parameters)
+    runs = train_cohort(members(6), recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [3] * 6
+    monkeypatch.setattr("robustreg.cohort.trial.ROOM", parameters)
+    runs = train_cohort(members(2), recipe=RECIPE, together=True)
+    assert runs[0].note == "trained alone: too large to be stacked"
+
+
+def test_progress_grows_to_one() -> None:
+    seen: list[float] = []
+    some = members(3, EarlyStopping(1)) + members(1, make=lambda: mlp(8))
+    train_cohort(some, recipe=RECIPE.changed(epochs=6), together=True, on_epoch=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_regression_targets_and_shared_images_with_other_labels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(40, 1, 8, 8, generator=generator)
+    every = []
+    for seed in range(3):
+        y = torch.randn(40, 2, generator=generator)
+        parts = [Split(x[at], y[at], ("a", "b"), torch.arange(len(y[at]))) for at in (slice(0, 30), slice(30, 40))]
+        splits = Splits(parts[0], parts[1], parts[1], "toy", ("a", "b"), (1, 8, 8), "hash", 0)
+        model = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 2)), seed)
+        every.append(Member(model, [], splits, seed))
+    shared: dict[str, Any] = {"recipe": RECIPE.changed(learning_rate=0.01), "task": "regression"}
+    together, alone = (train_cohort(every, together=choice, **shared) for choice in (True, False))
+    assert [run.cohort for run in together] == [3, 3, 3]
+    assert close(together, alone)
+    for run, one in zip(together, alone, strict=True):
+        assert run.history[-1]["val_error"] == pytest.approx(one.history[-1]["val_error"], rel=1e-5)
+
+
+def test_no_epochs_leave_the_networks_as_they_are() -> None:
+    runs = train_cohort(members(2), recipe=RECIPE.changed(epochs=0), together=True)
+    assert torch.equal(weights(runs[1]), weights(train(seeded(mlp, 1), [], DIGITS, seed=1, epochs=0)))
+
+
+def test_mistakes_are_told_before_anything_is_trained() -> None:
+    with pytest.raises(UsageError, match=r"model must be a torch.nn.Module, got str"):
+        train_many(lambda: "mlp", [], DIGITS, seeds=[0])  # type: ignore[arg-type, return-value]
+    with pytest.raises(UsageError, match="a list of Regularizer instances"):
+        train_many(mlp, L1(), DIGITS, seeds=[0])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no setting 'epoch'"):
+        train_many(mlp, [], DIGITS, seeds=[0], epoch=3)
