@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import UsageError, suggest
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-FUSED = ("cpu", "cuda")  # where torch has the whole update of a parameter as one kernel
+FUSED = ("cpu", "cuda")  # where torch has the whole update of all parameters as one kernel
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,18 @@ class Recipe:
                 raise UsageError(f"a training has no setting {name!r}; it has {known}.{hint}")
         return replace(self, **settings)
 
-    def build(self, parameters: Iterable[Tensor], *, fused: bool = True) -> torch.optim.Optimizer:
-        """Return the torch optimizer of this recipe; momentum is Adam's first moment decay.
+    def build(self, parameters: Sequence[Tensor] | Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
+        """Return the torch optimizer of this recipe, fused where torch can; momentum is Adam's first moment decay.
 
-        A fused kernel is the fastest, and rounds the last few entries of a tensor otherwise than the others.
+        Args:
+            parameters: tensors, or groups of them as torch.optim takes them.
         """
-        tensors = list(parameters)
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         settings |= {"momentum": self.momentum} if self.optimizer == "sgd" else {"betas": (self.momentum, 0.999)}
-        settings["fused"] = fused and all(t.device.type in FUSED and t.is_floating_point() for t in tensors)
-        return OPTIMIZERS[self.optimizer](tensors, **settings)
+        tensors = [one for one in parameters if isinstance(one, Tensor)]
+        return OPTIMIZERS[self.optimizer](parameters, fused=bool(tensors) and fusible(tensors), **settings)
+
+
+def fusible(tensors: Sequence[Tensor]) -> bool:
+    """Return whether torch can update all these tensors with one kernel."""
+    return all(tensor.device.type in FUSED and tensor.is_floating_point() for tensor in tensors)

@@ -90,7 +90,7 @@ def train(
 
 
 def means(seen: Mapping[str, list[tuple[Tensor, int]]], count: int) -> dict[str, float]:
-    """Return the means over `count` images of terms seen in batches, with the size of each, and of the loss, their sum."""
+    """Return the means, over `count` images, of terms seen in batches of given sizes; the loss is the sum of all."""
     found = {}
     for name, pairs in seen.items():
         values, sizes = zip(*pairs, strict=True)

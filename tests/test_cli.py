@@ -351,14 +351,15 @@ def test_options_come_from_a_file_and_what_is_typed_goes_before(tmp_path, capsys
 
 
 def test_interrupting_is_exit_code_130_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    from robustreg.study import runner as room
+    from robustreg.study import coordinator as room
 
-    def interrupt(plan, run, **more):
+    def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(room, "execute", interrupt)
-    assert run(["compare", "none", *SMALL, "--out", str(tmp_path)]) == 130
-    assert "robustreg compare none" in capsys.readouterr().err
+    for engine in ("serial", "local"):
+        assert run(["compare", "none", *SMALL, "--engine", engine, "--out", str(tmp_path)]) == 130
+        assert "robustreg compare none" in capsys.readouterr().err
 
 
 def test_a_model_trained_elsewhere_is_measured_without_training_data(tmp_path, capsys, monkeypatch, folder):
@@ -464,14 +465,14 @@ def test_a_group_without_a_command_shows_what_there_is(capsys):
 def test_names_the_command_line_knows_without_torch_are_those_of_the_rooms():
     from dataclasses import fields
 
-    from robustreg import attacks, data, training
+    from robustreg import attacks, data, recipe
     from robustreg.cli import options
     from robustreg.study import protocol
 
     assert tuple(protocol.PROTOCOLS) == attacks.PROTOCOLS == options.PROTOCOLS
-    assert tuple(training.OPTIMIZERS) == options.OPTIMIZERS
+    assert tuple(recipe.OPTIMIZERS) == options.OPTIMIZERS
     assert data.MODES == options.LABEL_MODES
-    assert tuple(field.name for field in fields(training.Recipe)) == options.RECIPE
+    assert tuple(field.name for field in fields(recipe.Recipe)) == options.RECIPE
 
 
 def test_the_baseline_alone_with_few_seeds_has_nothing_to_test(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from robustreg.cohort import Member, train_cohort, train_many
 from robustreg.cohort.likeness import structure
 from robustreg.data import load_data
 from robustreg.data.split import Split, Splits
+from robustreg.engines import local
 from robustreg.errors import UsageError
 from robustreg.hookspecs import hookimpl
 from robustreg.noise import fold, seed_key
@@ -151,6 +153,30 @@ def test_nothing_of_the_cohort_is_left_in_its_runs() -> None:
     assert weights(runs[1]).abs().sum() > 1
 
 
+def test_a_stack_of_one_has_the_bits_of_the_same_run_among_others() -> None:
+    whole = train_cohort(members(3), recipe=RECIPE, together=True)
+    (one,) = train_cohort(members(3)[1:2], recipe=RECIPE, together=True)
+    assert torch.equal(weights(one), weights(whole[1]))
+
+
+@pytest.mark.skipif(bool(local.problem()), reason=local.problem())
+def test_processes_share_the_runs_and_change_nothing() -> None:
+    shared: dict[str, Any] = {"seeds": range(5), "recipe": RECIPE, "together": True}
+    here = train_many(mlp, [Dropout(), EarlyStopping(1)], DIGITS, **shared)
+    there = train_many(mlp, [Dropout(), EarlyStopping(1)], DIGITS, processes=2, **shared)
+    assert [run.cohort for run in there] == [3, 2, 3, 2, 3]
+    for run, one in zip(there, here, strict=True):
+        assert torch.equal(weights(run), weights(one))
+        assert run.history == one.history
+        assert run.seed == one.seed
+
+
+@pytest.mark.skipif(bool(local.problem()), reason=local.problem())
+def test_a_mistake_in_another_process_is_told_as_here() -> None:
+    with pytest.raises(UsageError, match="monitor=error needs the metric val_error"):
+        train_many(mlp, [EarlyStopping(1, monitor="error")], DIGITS, seeds=range(4), recipe=RECIPE, processes=2)
+
+
 # Which runs share a step.
 
 
@@ -171,13 +197,13 @@ class Scaled(nn.Module):
         self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.flatten(1)) * self.factor  # type: ignore[no-any-return]
+        return self.linear(x.flatten(1)) * self.factor
 
 
 def test_networks_that_differ_in_a_plain_number_do_not_share_a_step() -> None:
     assert structure(Scaled(1.0)) != structure(Scaled(2.0))
     assert structure(Scaled(1.0)) == structure(Scaled(1.0))
-    some = [Member(seeded(lambda factor=factor: Scaled(factor), 0), [], DIGITS, 0) for factor in (1.0, 2.0)]
+    some = [Member(seeded(partial(Scaled, factor), 0), [], DIGITS, 0) for factor in (1.0, 2.0)]
     runs = train_cohort(some, recipe=RECIPE, together=True)
     assert [run.cohort for run in runs] == [1, 1]
 
@@ -234,13 +260,13 @@ class Tied(nn.Module):
         self.second.weight = self.first.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())  # type: ignore[no-any-return]
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
 
 
 def test_shared_weights_stay_shared() -> None:
     runs = train_cohort(members(3, make=Tied), recipe=RECIPE, together=True)
     assert [run.cohort for run in runs] == [3, 3, 3]
-    assert runs[1].model.first.weight is runs[1].model.second.weight
+    assert runs[1].model.first.weight is runs[1].model.second.weight  # type: ignore[union-attr]
     assert close(runs, train_cohort(members(3, make=Tied), recipe=RECIPE, together=False))
 
 
@@ -258,9 +284,6 @@ def test_a_stack_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("robustreg.cohort.trial.ROOM", 4 * parameters)
     runs = train_cohort(members(6), recipe=RECIPE, together=True)
     assert [run.cohort for run in runs] == [3] * 6
-    monkeypatch.setattr("robustreg.cohort.trial.ROOM", parameters)
-    runs = train_cohort(members(2), recipe=RECIPE, together=True)
-    assert runs[0].note == "trained alone: too large to be stacked"
 
 
 def test_progress_grows_to_one() -> None:
@@ -301,3 +324,5 @@ def test_mistakes_are_told_before_anything_is_trained() -> None:
         train_many(mlp, L1(), DIGITS, seeds=[0])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no setting 'epoch'"):
         train_many(mlp, [], DIGITS, seeds=[0], epoch=3)
+    with pytest.raises(UsageError, match="processes must be at least 1, got 0"):
+        train_many(mlp, [], DIGITS, seeds=[0], processes=0)

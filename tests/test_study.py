@@ -53,11 +53,11 @@ def test_the_same_study_twice_gives_the_same_bytes(tmp_path):
 def test_a_finished_run_is_not_done_again(tmp_path):
     seen: list[Progress] = []
     small(out=tmp_path, seeds=1)
+    before = finished(tmp_path)
     small(["none", "l2:1e-3", "l1:1e-4"], out=tmp_path, seeds=2, on_progress=seen.append)
-    assert seen[-1].reused == 4  # two arms under two label conditions on seed 0
-    started = [p for p in seen if p.running]
-    assert len(started) == 12 - 4
-    assert not any("l2:0.001 · seed 0" in p.running for p in started)
+    assert seen[0].reused == seen[-1].reused == 4  # two arms under two label conditions on seed 0
+    after = finished(tmp_path)
+    assert len(before) == 4 and len(after) == 12 and {key: after[key] for key in before} == before
 
 
 def test_another_epoch_count_or_eps_is_another_run(tmp_path):

@@ -79,7 +79,9 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.8, weight_decay=1e-3, fused=True),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.1, betas=(0.8, 0.999), weight_decay=1e-3, fused=True),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, betas=(0.8, 0.999), weight_decay=1e-3, fused=True),
+    "adamw": lambda parameters: torch.optim.AdamW(
+        parameters, lr=0.1, betas=(0.8, 0.999), weight_decay=1e-3, fused=True
+    ),
 }
 
 

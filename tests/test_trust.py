@@ -234,6 +234,29 @@ def test_fgsm_that_breaks_more_than_pgd_is_red_and_points_only_fgsm_broke_are_am
     assert seen(check, crossed)["level"] == "green"
 
 
+@pytest.mark.parametrize(
+    ("n", "only_fgsm", "only_pgd", "level"),
+    [
+        # k points of n that only FGSM broke, none the other way: sqrt(k / (1 - k / n)) standard errors, over 2 from 4 on
+        (300, 2, 0, "green"),
+        (200, 3, 0, "amber"),
+        (300, 4, 0, "red"),
+        (10_000, 50, 0, "green"),  # .5 %: sure, and too little to matter
+        (10_000, 51, 0, "red"),
+        # what PGD broke and FGSM did not counts against it: 14 - 6 of 1,000 are 8 / sqrt(20) = 1.8 errors, 15 - 6 2.0
+        (1000, 14, 6, "amber"),
+        (1000, 16, 6, "red"),
+    ],
+)
+def test_fgsm_is_stronger_only_where_chance_does_not_explain_it(n, only_fgsm, only_pgd, level):
+    at = torch.arange(n)
+    both = at >= n // 2
+    broken = {"fgsm": both | (at < only_fgsm), "pgd": both | ((at >= only_fgsm) & (at < only_fgsm + only_pgd))}
+    found = SimpleNamespace(headline=0.1, headline_broken=broken, weak=("fgsm",))
+    flag = seen(fgsm_stronger_than_pgd, found)
+    assert flag["level"] == level and flag["value"] == pytest.approx(only_fgsm / n)
+
+
 def test_fgsm_accuracy_above_clean_accuracy_by_over_two_standard_errors_is_red():
     # k points that only FGSM gets right, none the other way: k / N against sqrt(k - k**2 / N) / N, so from k = 4 on.
     assert seen(adversarial_above_clean, report(clean=900, fgsm=903))["level"] == "green"

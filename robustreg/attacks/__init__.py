@@ -9,9 +9,9 @@ from ..threat import ThreatModel
 from .apgd import apgd, apgd_targeted
 from .attack import Attack
 from .autoattack import autoattack
-from .batching import in_batches
+from .batching import attacked, in_batches
 from .deepfool import deepfool, deepfool_distance
-from .driver import evaluate_attacks
+from .driver import evaluate_attacks, evaluate_together
 from .fgsm import fgsm
 from .gradients import input_gradient, outputs
 from .losses import LOSSES, cross_entropy, dlr, margin, scale_free
@@ -19,6 +19,7 @@ from .minimal import minimal_eps
 from .named import NAMED
 from .noise import corner_noise, uniform_noise
 from .pgd import pgd
+from .points import Points
 from .protocols import FGSM_ATTACK, PGD_ATTACK, PROTOCOLS, STRONG, eps_grid, protocol_attacks
 from .pursuit import Pursuit
 from .report import AttackReport
@@ -32,10 +33,12 @@ __all__ = [
     "PROTOCOLS",
     "Attack",
     "AttackReport",
+    "Points",
     "Pursuit",
     "ThreatModel",
     "apgd",
     "apgd_targeted",
+    "attacked",
     "autoattack",
     "averaged",
     "corner_noise",
@@ -45,6 +48,7 @@ __all__ = [
     "dlr",
     "eps_grid",
     "evaluate_attacks",
+    "evaluate_together",
     "fgsm",
     "in_batches",
     "input_gradient",

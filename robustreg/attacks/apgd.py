@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..noise import Rng, fold, seed_key
 from ..threat import ThreatModel
 from .ascent import ascend
-from .batching import BATCH, in_batches
-from .gradients import outputs
+from .batching import BATCH, attacked
 from .losses import AttackLoss, dlr_targeted, find_loss, likeliest_wrong, margin_targeted
-from .pursuit import Pursuit
+from .points import Points
+from .pursuit import Climbers, Pursuit
 
 TARGETED: dict[str, AttackLoss] = {"dlr": dlr_targeted, "margin": margin_targeted}
 
@@ -28,7 +27,7 @@ def apgd(
     loss: str | AttackLoss = "scale_free",
     rho: float = 0.75,
     restarts: int = 1,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -63,19 +62,17 @@ def apgd(
     """
     threat, objective = ThreatModel(norm, eps), find_loss(loss)
     _check_settings(rho, steps=steps, restarts=restarts)
-    key = fold(seed_key(seed), "apgd")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        pursuit = Pursuit(x, broken=outputs(model, x, y).argmax(-1) != y)
+    def attack(points: Points) -> Tensor:
+        pursuit = Pursuit(points.x, broken=points.logits(batch_size).argmax(-1) != points.y)
         for restart in range(restarts):
-            left = pursuit.left
-            if not len(left):
-                break
-            start = threat.start(x[left], Rng(fold(key, restart)), samples[left])
-            ascend(model, x[left], y[left], y[left], start, pursuit, threat, objective, steps, rho)
+            for at in pursuit.batches(batch_size):
+                some = points[at]
+                start = threat.start(some.x, some.rng("apgd", restart), some.samples)
+                ascend(some, start, some.y, Climbers(pursuit, at, some.y), threat, objective, steps, rho)
         return pursuit.best
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def apgd_targeted(
@@ -89,7 +86,7 @@ def apgd_targeted(
     targets: int = 9,
     loss: str | None = None,
     rho: float = 0.75,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -123,22 +120,20 @@ def apgd_targeted(
     _check_settings(rho, steps=steps, targets=targets)
     if loss is not None and loss not in TARGETED:
         raise UsageError(f"loss must be one of {', '.join(TARGETED)}, got {loss!r}")
-    key = fold(seed_key(seed), "apgd_targeted")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        logits = outputs(model, x, y)
+    def attack(points: Points) -> Tensor:
+        logits = points.logits(batch_size)
         objective = TARGETED[loss or ("dlr" if logits.shape[1] >= 4 else "margin")]
-        pursuit = Pursuit(x, broken=logits.argmax(-1) != y)
-        for rank, target in enumerate(likeliest_wrong(logits, y, targets).unbind(1)):
-            left = pursuit.left
-            if not len(left):
-                break
-            start = threat.start(x[left], Rng(fold(key, rank)), samples[left])
-            pairs = torch.stack((y[left], target[left]), 1)
-            ascend(model, x[left], y[left], pairs, start, pursuit, threat, objective, steps, rho)
+        pursuit = Pursuit(points.x, broken=logits.argmax(-1) != points.y)
+        for rank, target in enumerate(likeliest_wrong(logits, points.y, targets).unbind(1)):
+            for at in pursuit.batches(batch_size):
+                some = points[at]
+                start = threat.start(some.x, some.rng("apgd_targeted", rank), some.samples)
+                pairs = torch.stack((some.y, target[at]), 1)
+                ascend(some, start, pairs, Climbers(pursuit, at, some.y), threat, objective, steps, rho)
         return pursuit.best
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def _check_settings(rho: float, **counts: int) -> None:

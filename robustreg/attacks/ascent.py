@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..threat import ThreatModel
-from .gradients import input_gradient, outputs
+from .gradients import climbing_gradient, outputs
 from .losses import AttackLoss
-from .pursuit import Pursuit, at_least
+from .points import Points
+from .pursuit import Climbers, at_least, replace, wide
+from .siblings import rows
 
 _KEPT = 0.75  # how much of a step is the step, and not the momentum of the one before
 
@@ -29,11 +31,9 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 
 @dataclass
-class _Climbers:
-    """The samples that are not broken yet, with all the ascent remembers of them; the first dimension is theirs."""
+class _State:
+    """All the ascent remembers of the samples that are not broken yet; the first dimension is theirs."""
 
-    at: Tensor  # positions in the batch
-    y: Tensor
     aim: Tensor
     x: Tensor
     lower: Tensor
@@ -52,32 +52,28 @@ class _Climbers:
 
     def keep(self, which: Tensor) -> None:
         for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name)[which])
+            setattr(self, field.name, getattr(self, field.name).index_select(0, which))
 
 
 def ascend(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    aim: Tensor,
+    points: Points,
     start: Tensor,
-    pursuit: Pursuit,
+    aim: Tensor,
+    climbers: Climbers,
     threat: ThreatModel,
     loss: AttackLoss,
     steps: int,
     rho: float,
 ) -> None:
-    """Take `steps` steps of Auto-PGD from `start` for the samples `pursuit.left`, and record what they find.
+    """Take `steps` steps of Auto-PGD from `start`, and tell the pursuit what they find.
 
-    A sample that is broken is dropped at once. All tensors are of the samples that are left.
+    A sample that is broken is dropped at once.
 
     Args:
-        model: the network, in evaluation mode.
-        x: clean images `(m, *shape)`.
-        y: labels `(m,)`.
+        points: those that are left, `m` of them.
+        start: allowed images `(m, *shape)` to start from.
         aim: what the loss takes beside the logits: the labels, or pairs of label and target.
-        start: allowed images to start from.
-        pursuit: what is known of every sample; its `left` is brought up to date.
+        climbers: the same points as the pursuit knows them.
         threat: the threat model.
         loss: of logits and aim.
         steps: gradients; the image after the last step is looked at too.
@@ -86,43 +82,45 @@ def ascend(
     Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
     2020.
     """
-    logits, losses, gradient = input_gradient(model, start, aim, loss)
-    keep = pursuit.record(pursuit.left, start, losses, logits.argmax(-1) != y)
+    model, x = points.model, points.x
+    logits, losses, gradient = climbing_gradient(model, start, aim, loss)
     size = torch.full_like(losses, 2 * threat.eps).reshape(-1, *[1] * (x.ndim - 1))
     none = torch.zeros_like(losses)
     lower, upper = threat.bounds(x)
-    state = _Climbers(
-        pursuit.left, y, aim, x, lower, upper, start, start, gradient, losses,
-        start.clone(), gradient.clone(), losses, size, none, losses, none == 0,
+    state = _State(
+        aim, x, lower, upper, start, start, gradient, losses,
+        start.clone(), gradient.clone(), losses.clone(), size, none, losses, none == 0,
     )  # fmt: skip
-    state.keep(keep)
+    keep = climbers.look(start, logits, losses)
+    if keep is not None:
+        model = rows(model, keep)
+        state.keep(keep)
     checks, last_check = checkpoints(steps), 0
     for step in range(1, steps + 1):
-        if not len(state.at):
+        if not len(climbers):
             break
         image = _stepped(state, threat, 1.0 if step == 1 else _KEPT)
         if step == steps:
             logits = outputs(model, image)
-            keep = pursuit.record(state.at, image, loss(logits, state.aim), logits.argmax(-1) != state.y)
-            state.at = state.at[keep]
+            climbers.look(image, logits, loss(logits, state.aim))
             break
-        logits, losses, gradient = input_gradient(model, image, state.aim, loss)
-        keep = pursuit.record(state.at, image, losses, logits.argmax(-1) != state.y)
+        logits, losses, gradient = climbing_gradient(model, image, state.aim, loss)
+        keep = climbers.look(image, logits, losses)
         sure = at_least(losses)
         state.rises += sure > state.loss
         better = (sure > state.best_loss).nonzero().squeeze(1)
-        state.best[better], state.best_gradient[better] = image[better], gradient[better]
-        state.best_loss = state.best_loss.index_copy(0, better, losses[better])
+        replace(better, (state.best, image), (state.best_gradient, gradient), (state.best_loss, losses))
         state.before, state.image, state.gradient, state.loss = state.image, image, gradient, losses
-        if len(keep) < len(state.at):
+        if keep is not None:
+            model = rows(model, keep)
             state.keep(keep)
         if step in checks:
             _check(state, rho * (step - last_check))
             last_check = step
-    pursuit.left = state.at
+    climbers.settle()
 
 
-def _stepped(state: _Climbers, threat: ThreatModel, kept: float) -> Tensor:
+def _stepped(state: _State, threat: ThreatModel, kept: float) -> Tensor:
     """The next images: a projected step, mixed with the step before, projected."""
     bounds = state.lower, state.upper
     image = threat.project(threat.step(state.image, state.gradient, state.size), state.x, bounds)
@@ -133,14 +131,12 @@ def _stepped(state: _Climbers, threat: ThreatModel, kept: float) -> Tensor:
     return threat.project(mixed, state.x, bounds)
 
 
-def _check(state: _Climbers, enough: float) -> None:
+def _check(state: _State, enough: float) -> None:
     """Halve the step, and go back to the best image, where too few steps raised the loss or none found a better one."""
     stuck = ~state.halved & (state.best_loss == state.checked_loss)
     state.halved = (state.rises < enough) | stuck
-    wide = state.halved.reshape(state.size.shape)
-    state.size = torch.where(wide, state.size / 2, state.size)
-    state.image = torch.where(wide, state.best, state.image)
-    state.gradient = torch.where(wide, state.best_gradient, state.gradient)
-    state.loss = torch.where(state.halved, state.best_loss, state.loss)
-    state.checked_loss = state.best_loss
-    state.rises = torch.zeros_like(state.rises)
+    state.size = torch.where(wide(state.halved, state.image), state.size / 2, state.size)
+    back = state.halved.nonzero().squeeze(1)
+    replace(back, (state.image, state.best), (state.gradient, state.best_gradient), (state.loss, state.best_loss))
+    state.checked_loss = state.best_loss.clone()
+    state.rises.zero_()

@@ -24,6 +24,8 @@ class Attack:
         weak: True when surviving it says little, so that it never judges alone.
         norms: the threat models it knows.
         settings: further keyword arguments of `run`.
+        together: True when `run` asks about its points through `attacked` or `in_batches` alone, and takes
+            `batch_size`: such an attack may be handed the points of many models at once, each with its own seed.
     """
 
     name: str
@@ -32,13 +34,24 @@ class Attack:
     weak: bool = False
     norms: tuple[str, ...] = NORMS
     settings: Mapping[str, Any] = field(default_factory=dict)
+    together: bool = False
 
     def with_settings(self, name: str | None = None, **settings: Any) -> Attack:
         """Return the attack with other settings, and with another name to tell it by."""
         return replace(self, name=name or self.name, settings={**self.settings, **settings})
 
     def __call__(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str, seed: int, samples: Tensor
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        eps: float,
+        norm: str,
+        seed: int | Tensor,
+        samples: Tensor,
+        **further: Any,
     ) -> Tensor:
-        """Return the adversarial images of `x`."""
-        return self.run(model, x, y, eps=eps, norm=norm, seed=seed, samples=samples, **self.settings)
+        """Return the adversarial images of `x`; `further` are keyword arguments of `run` that settings overrule."""
+        known = {"eps": eps, "norm": norm, "seed": seed, "samples": samples}
+        return self.run(model, x, y, **known, **{**further, **self.settings})

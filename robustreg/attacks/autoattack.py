@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from ..errors import UsageError, suggest
 from ..threat import ThreatModel
 from .apgd import apgd, apgd_targeted
-from .batching import BATCH, check_points, in_batches
-from .gradients import outputs
+from .batching import BATCH, attacked
+from .points import Points
 from .square import square
 
 Members = tuple[tuple[Callable[..., Tensor], Mapping[str, Any]], ...]
@@ -39,7 +40,7 @@ def autoattack(
     eps: float,
     norm: str = "linf",
     version: str = "standard",
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -77,27 +78,25 @@ def autoattack(
         raise UsageError(
             f"version must be one of {', '.join(VERSIONS)}, got {version!r}.{suggest(str(version), VERSIONS)}"
         )
-    check_points(x, y, threat, batch_size)
 
-    def ensemble(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        found = x.clone()
-        left = standing(model, x, y, batch_size).nonzero().squeeze(1)
+    def ensemble(points: Points) -> Tensor:
+        found = points.x.clone()
+        left = standing(points, batch_size).nonzero().squeeze(1)
         for attack, settings in VERSIONS[version]:
             if not len(left):
                 break
-            some = {"samples": samples[left], "batch_size": batch_size}
-            moved = attack(model, x[left], y[left], eps=eps, norm=norm, seed=seed, **some, **settings)
-            stands = standing(model, moved, y[left], batch_size)
+            some = points[left]
+            known: dict[str, Any] = {"seed": some.seed, "samples": some.samples, "batch_size": batch_size, **settings}
+            moved = attack(some.model, some.x, some.y, eps=eps, norm=norm, **known)
+            stands = standing(replace(some, x=moved), batch_size)
             keep = torch.ones_like(stands) if attack is apgd else ~stands  # what Auto-PGD ended with is worth a look
             found[left[keep]] = moved[keep]
             left = left[stands]
         return found
 
-    # One batch of everything, so that what the batches left standing goes on together.
-    return in_batches(model, x, y, threat, ensemble, samples=samples, batch_size=max(len(x), 1))
+    return attacked(model, x, y, threat, ensemble, seed=seed, samples=samples, batch_size=batch_size)
 
 
-def standing(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+def standing(points: Points, batch_size: int) -> Tensor:
     """Return for each image whether it is classified correctly, `(n,)` booleans."""
-    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    return torch.cat([outputs(model, *part).argmax(-1) == part[1] for part in parts])
+    return points.logits(batch_size).argmax(-1) == points.y

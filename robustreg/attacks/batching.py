@@ -10,30 +10,33 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..inference import untraced
 from ..threat import ThreatModel
+from .points import Points
 
 BATCH = 1000
 
 
-def in_batches(
+def attacked(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
     threat: ThreatModel,
-    attack: Callable[[Tensor, Tensor, Tensor], Tensor],
+    attack: Callable[[Points], Tensor],
     *,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
-    """Return `attack(x, y, samples)` over batches of all points, with `model` in evaluation mode and untraced.
+    """Return `attack(points)` of all points, with `model` in evaluation mode and untraced.
 
     Args:
         model: the network under attack; whatever the attack does to its modes, gradients or buffers is undone.
         x: clean images `(n, *shape)`, floats in the box of `threat`.
         y: int64 labels `(n,)`.
         threat: what the attack may do; eps 0 returns `x` without asking the attack.
-        attack: from `(x, y, samples)` of one batch to images of the same shape.
+        attack: from points to images of the same shape; it asks about no more than `batch_size` at once.
+        seed: decides what is random; an int64 tensor `(n,)` where points differ in it.
         samples: a number for each sample, int64 `(n,)`, that keys its randomness; default 0, 1, 2 ...
-        batch_size: points an attack sees at once.
+        batch_size: only checked here.
 
     Raises:
         UsageError: for images outside the box, labels that do not fit, or a batch size below 1.
@@ -43,13 +46,37 @@ def in_batches(
         samples = torch.arange(len(x), device=x.device)
     elif samples.dtype != torch.int64 or samples.shape != y.shape:
         raise UsageError(f"samples must be int64 of shape {tuple(y.shape)}, got {samples.dtype} {tuple(samples.shape)}")
+    if isinstance(seed, Tensor):
+        seed = seed.to(x.device)
     with torch.inference_mode(False), untraced(model):
         # Copies: autograd cannot save tensors that were made in inference mode, and the caller's are never returned.
         x, y, samples = x.detach().clone(), y.clone(), samples.to(x.device, copy=True)
         if threat.eps == 0 or not len(x):
             return x
-        parts = zip(x.split(batch_size), y.split(batch_size), samples.split(batch_size), strict=True)
-        return torch.cat([attack(*part) for part in parts]).detach()
+        return attack(Points(model, x, y, seed, samples)).detach()
+
+
+def in_batches(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    attack: Callable[[Points], Tensor],
+    *,
+    seed: int | Tensor = 0,
+    samples: Tensor | None = None,
+    batch_size: int = BATCH,
+) -> Tensor:
+    """Return `attack(points)` over batches of at most `batch_size` points: `attacked`, for an attack of one pass.
+
+    An attack that works on what is left, again and again, takes all points at once (`attacked`) and splits what is
+    left into batches itself, so that the few that are left of many batches are one batch.
+    """
+
+    def parts(points: Points) -> Tensor:
+        return torch.cat([attack(part) for part in points.split(batch_size)])
+
+    return attacked(model, x, y, threat, parts, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def check_points(x: Tensor, y: Tensor, threat: ThreatModel, batch_size: int) -> None:

@@ -15,6 +15,8 @@ from .batching import BATCH, in_batches
 from .gradients import outputs
 from .losses import likeliest_wrong
 from .minimal import lengths, misclassified
+from .points import Points
+from .siblings import rows
 
 
 def deepfool(
@@ -27,7 +29,7 @@ def deepfool(
     steps: int = 50,
     overshoot: float = 0.02,
     candidates: int = 10,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -63,8 +65,9 @@ def deepfool(
     if not 0 < overshoot < math.inf:
         raise UsageError(f"overshoot must be a positive share of a step, got {overshoot}")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        outputs(model, x[:1], y)  # refuses what is no classifier, and labels that do not fit
+    def attack(points: Points) -> Tensor:
+        points.logits(batch_size)  # refuses what is no classifier, and labels that do not fit
+        x, y, model = points.x, points.y, points.model
         end, at, image = x.clone(), torch.arange(len(x), device=x.device), x
         for _ in range(steps):
             logits, slope, length = nearest_boundary(model, image, y[at], threat, candidates)
@@ -72,11 +75,12 @@ def deepfool(
             if not len(keep):
                 break
             size = (1 + overshoot) * length[keep].reshape(-1, *[1] * (x.ndim - 1))
-            at, image = at[keep], threat.step(image[keep], slope[keep], size).clamp(threat.low, threat.high)
+            image = threat.step(image[keep], slope[keep], size).clamp(threat.low, threat.high)
+            at, model = at[keep], rows(model, keep)
             end[at] = image
-        return threat.project(_back(model, x, y, end), x)
+        return threat.project(_back(points.model, x, y, end), x)
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return in_batches(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def deepfool_distance(

@@ -8,6 +8,7 @@ from ..threat import ThreatModel
 from .batching import BATCH, in_batches
 from .gradients import input_gradient
 from .losses import AttackLoss, find_loss
+from .points import Points
 
 
 def fgsm(
@@ -18,7 +19,7 @@ def fgsm(
     eps: float,
     norm: str = "linf",
     loss: str | AttackLoss = "scale_free",
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -45,13 +46,16 @@ def fgsm(
     """
     threat, objective = ThreatModel(norm, eps), find_loss(loss)
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        _, _, gradient = input_gradient(model, x, y, objective)
-        return along(threat, x, gradient)
+    def attack(points: Points) -> Tensor:
+        _, _, gradient = input_gradient(points.model, points.x, points.y, objective)
+        return along(threat, points.x, gradient)
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return in_batches(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def along(threat: ThreatModel, x: Tensor, gradient: Tensor) -> Tensor:
     """Return the FGSM image of `x` for a gradient: one gradient serves every eps."""
-    return threat.project(threat.step(x, gradient, threat.eps), x)
+    moved = threat.step(x, gradient, threat.eps)
+    if threat.norm == "linf":  # a whole step ends on the bounds, bit for bit, and only the box can cut it short
+        return moved.clamp_(threat.low, threat.high)
+    return threat.project(moved, x)

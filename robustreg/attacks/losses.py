@@ -92,6 +92,31 @@ LOSSES: dict[str, AttackLoss] = {
 }
 
 
+def _scale_free_slope(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    # By hand: of rows as short as a few classes torch's softmax and logsumexp take several times as long.
+    others, label = _others(logits, y), y.unsqueeze(-1)
+    largest = others.amax(-1, keepdim=True)
+    slope = others.sub_(largest).exp_()
+    total = slope.sum(-1, keepdim=True)
+    losses = (total.log().add_(largest) - logits.gather(-1, label)).squeeze(-1)
+    return losses, slope.div_(total).scatter_(-1, label, -1.0)
+
+
+def _margin_slope(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    others, label = _others(logits, y), y.unsqueeze(-1)
+    largest = others.amax(-1, keepdim=True)
+    losses = (largest - logits.gather(-1, label)).squeeze(-1)
+    first = (others == largest).to(logits.dtype)
+    return losses, first.div_(first.sum(-1, keepdim=True)).scatter_(-1, label, -1.0)  # equal ones share, as in amax
+
+
+# Of the losses that most steps are made with: losses `(batch,)` and their derivative by the logits, in closed form.
+SLOPES: dict[AttackLoss, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    scale_free: _scale_free_slope,
+    margin: _margin_slope,
+}
+
+
 def find_loss(loss: str | AttackLoss) -> AttackLoss:
     """Return the loss of a name; a function is passed through. A UsageError for an unknown name."""
     if callable(loss):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..noise import Rng, fold, seed_key
+from ..noise import Rng, fold
 from ..threat import ThreatModel
-from .batching import BATCH, in_batches
+from .batching import BATCH, attacked
 from .gradients import outputs
 from .losses import margin
+from .points import Points
 from .pursuit import Pursuit
 
 Draw = Callable[[ThreatModel, Tensor, Rng, Tensor], Tensor]
@@ -26,7 +27,7 @@ def uniform_noise(
     eps: float,
     norm: str = "linf",
     draws: int = 10,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -51,10 +52,8 @@ def uniform_noise(
 
     Carlini et al, On evaluating adversarial robustness, 2019 (random search as a sanity test).
     """
-    threat, key = ThreatModel(norm, eps), fold(seed_key(seed), "uniform noise")
-    return in_batches(
-        model, x, y, threat, _worst_of(model, threat, draws, Rng(key), _inside), samples=samples, batch_size=batch_size
-    )
+    attack = _worst_of("uniform noise", threat := ThreatModel(norm, eps), draws, batch_size, _inside)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def corner_noise(
@@ -65,7 +64,7 @@ def corner_noise(
     eps: float,
     norm: str = "linf",
     draws: int = 10,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -76,10 +75,8 @@ def corner_noise(
 
     Args and errors are those of `uniform_noise`.
     """
-    threat, key = ThreatModel(norm, eps), fold(seed_key(seed), "corner noise")
-    return in_batches(
-        model, x, y, threat, _worst_of(model, threat, draws, Rng(key), _corner), samples=samples, batch_size=batch_size
-    )
+    attack = _worst_of("corner noise", threat := ThreatModel(norm, eps), draws, batch_size, _corner)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def _inside(threat: ThreatModel, x: Tensor, rng: Rng, samples: Tensor) -> Tensor:
@@ -94,22 +91,18 @@ def _corner(threat: ThreatModel, x: Tensor, rng: Rng, samples: Tensor) -> Tensor
     return threat.project(threat.step(x, direction, threat.eps), x)
 
 
-def _worst_of(
-    model: nn.Module, threat: ThreatModel, draws: int, rng: Rng, draw: Draw
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _worst_of(name: str, threat: ThreatModel, draws: int, batch_size: int, draw: Draw) -> Callable[[Points], Tensor]:
     if draws < 1:
         raise UsageError(f"draws must be at least 1, got {draws}")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        pursuit = Pursuit(x, broken=outputs(model, x, y).argmax(-1) != y)
+    def attack(points: Points) -> Tensor:
+        pursuit = Pursuit(points.x, broken=points.logits(batch_size).argmax(-1) != points.y)
         for number in range(draws):
-            left = pursuit.left
-            if not len(left):
-                break
-            image = draw(threat, x[left], rng.split(number), samples[left])
-            logits = outputs(model, image)
-            keep = pursuit.record(left, image, margin(logits, y[left]), logits.argmax(-1) != y[left])
-            pursuit.left = left[keep]
+            for at in pursuit.batches(batch_size):
+                some = points[at]
+                image = draw(threat, some.x, some.rng(name, number), some.samples)
+                logits = outputs(some.model, image)
+                pursuit.record(at, image, margin(logits, some.y), logits.argmax(-1) != some.y)
         return pursuit.best
 
     return attack

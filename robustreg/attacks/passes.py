@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .siblings import Siblings
 
 
 @dataclass
@@ -40,3 +43,13 @@ def counting(model: nn.Module, passes: Passes) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def tallied(siblings: Siblings, passes: Sequence[Passes]) -> Iterator[None]:
+    """Add the passes through each of the siblings made inside the block to its own `passes`."""
+    before, siblings.passes = siblings.passes, list(passes)
+    try:
+        yield
+    finally:
+        siblings.passes = before

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..noise import Rng, fold, seed_key
 from ..threat import ThreatModel
-from .batching import BATCH, in_batches
+from .batching import BATCH, attacked
 from .fgsm import along
-from .gradients import input_gradient, outputs
+from .gradients import climbing_gradient, input_gradient, outputs
 from .losses import AttackLoss, find_loss, scale_free
-from .pursuit import Pursuit
+from .points import Points
+from .pursuit import Climbers, Pursuit, kept
+from .siblings import rows
 
 
 def pgd(
@@ -31,14 +33,15 @@ def pgd(
     fgsm_start: bool = False,
     clean_start: bool = False,
     persist: bool = False,
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
     """Return for each image one that the model gets wrong, if any was found, else the one of highest loss.
 
-    Every iterate counts, the start and the last one included; a broken image is not worked on further. Images the
-    model already gets wrong are returned unchanged. The result of an image does not depend on its batch.
+    The FGSM image of the attack's own loss is tried first: what one step breaks needs no more. Then every iterate
+    counts, the start and the last one included; a broken image is not worked on further. Images the model already gets
+    wrong are returned unchanged. The result of an image does not depend on its batch.
 
     Args:
         model: from `(n, *shape)` floats in [0, 1] to `(n, classes)` logits; left as it was.
@@ -53,7 +56,7 @@ def pgd(
         restarts: how many starts.
         fgsm_start: take the FGSM image (of the scale-free loss) as the first start; the others are random.
         clean_start: take the clean image as the first start; the others are random.
-        persist: climb all steps also with images that are wrong already or broken on the way, and return the image of
+        persist: climb all steps also with images that are wrong already or broken on the way, and return the iterate of
             highest loss: for attacks that are to break other models too.
         seed: decides the random starts, together with restart and sample.
         samples: a number for each sample, int64 `(n,)`, that keys its starts; default 0, 1, 2 ...
@@ -75,54 +78,56 @@ def pgd(
     size = travel * threat.eps / steps if step_size is None else float(step_size)
     if threat.eps > 0 and not 0 < size < math.inf:
         raise UsageError(f"step_size must be a positive number of pixel units, got {step_size}")
-    key = fold(seed_key(seed), "pgd")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        if fgsm_start:
-            logits, _, gradient = input_gradient(model, x, y, scale_free)
+    def attack(points: Points) -> Tensor:
+        if persist and not fgsm_start:
+            logits = points.logits(batch_size)
         else:
-            logits = outputs(model, x, y)
-        pursuit = Pursuit(x, broken=logits.argmax(-1) != y, persist=persist)
+            first = scale_free if fgsm_start else objective
+            asked = [input_gradient(part.model, part.x, part.y, first) for part in points.split(batch_size)]
+            logits, gradient = (torch.cat([answer[which] for answer in asked]) for which in (0, 2))
+        pursuit = Pursuit(points.x, broken=logits.argmax(-1) != points.y, persist=persist)
+        if not (persist or fgsm_start):
+            for at in pursuit.batches(batch_size):
+                some = points[at]
+                leap = along(threat, some.x, gradient.index_select(0, at))
+                said = outputs(some.model, leap)
+                pursuit.record(at, leap, objective(said, some.y), said.argmax(-1) != some.y)
         for restart in range(restarts):
-            left = pursuit.left
-            if not len(left):
-                break
-            if fgsm_start and restart == 0:
-                start = along(threat, x[left], gradient[left])
-            elif clean_start and restart == 0:
-                start = x[left]
-            else:
-                start = threat.start(x[left], Rng(fold(key, restart)), samples[left])
-            climb(model, x[left], y[left], start, pursuit, threat, objective, steps, size)
+            for at in pursuit.batches(batch_size):
+                some = points[at]
+                if fgsm_start and restart == 0:
+                    start = along(threat, some.x, gradient.index_select(0, at))
+                elif clean_start and restart == 0:
+                    start = some.x
+                else:
+                    start = threat.start(some.x, some.rng("pgd", restart), some.samples)
+                climb(some, start, Climbers(pursuit, at, some.y), threat, objective, steps, size)
         return pursuit.best
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def climb(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    points: Points,
     candidate: Tensor,
-    pursuit: Pursuit,
+    climbers: Climbers,
     threat: ThreatModel,
     loss: AttackLoss,
     steps: int,
     size: float,
 ) -> None:
-    """Take `steps` ascent steps from `candidate` for the samples `pursuit.left`, and record what they find."""
-    at = pursuit.left
-    lower, upper = threat.bounds(x)
+    """Take `steps` ascent steps from `candidate`, and tell the pursuit what they find."""
+    model, x, (lower, upper) = points.model, points.x, threat.bounds(points.x)
     for _ in range(steps):
-        logits, losses, gradient = input_gradient(model, candidate, y, loss)
-        keep = pursuit.record(at, candidate, losses, logits.argmax(-1) != y)
-        if len(keep) < len(at):
-            active = (at, x, y, candidate, gradient, lower, upper)
-            at, x, y, candidate, gradient, lower, upper = (tensor[keep] for tensor in active)
-            if not len(at):
-                break
+        logits, losses, gradient = climbing_gradient(model, candidate, climbers.y, loss)
+        keep = climbers.look(candidate, logits, losses)
+        if keep is not None:
+            model = rows(model, keep)
+            if not len(keep):
+                return
+            x, candidate, gradient, lower, upper = kept(keep, x, candidate, gradient, lower, upper)
         candidate = threat.project(threat.step(candidate, gradient, size), x, (lower, upper))
-    else:  # the image after the last step counts too, and needs no gradient
-        logits = outputs(model, candidate)
-        at = at[pursuit.record(at, candidate, loss(logits, y), logits.argmax(-1) != y)]
-    pursuit.left = at
+    logits = outputs(model, candidate)  # the image after the last step counts too, and needs no gradient
+    climbers.look(candidate, logits, loss(logits, climbers.y))
+    climbers.settle()

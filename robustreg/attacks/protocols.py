@@ -15,12 +15,18 @@ from .square import square
 
 PROTOCOLS = ("quick", "standard", "paper")
 
-FGSM_ATTACK = Attack("fgsm", fgsm, "One step along the sign of the gradient: fast, and weak.", weak=True)
-PGD_ATTACK = Attack("pgd", pgd, "Many small steps up the loss from random starts.")
-APGD_ATTACK = Attack("apgd", apgd, "PGD that finds its own step sizes: Auto-PGD.")
-APGD_TARGETED_ATTACK = Attack("apgd_targeted", apgd_targeted, "Auto-PGD towards each of the likeliest wrong classes.")
-SQUARE_ATTACK = Attack("square", square, "Random search with forward passes only: not fooled by hidden gradients.")
-AUTOATTACK = Attack("autoattack", autoattack, "Auto-PGD, targeted Auto-PGD and Square on what is left: no FAB.")
+FGSM_ATTACK = Attack("fgsm", fgsm, "One step along the sign of the gradient: fast, and weak.", weak=True, together=True)
+PGD_ATTACK = Attack("pgd", pgd, "Many small steps up the loss from random starts.", together=True)
+APGD_ATTACK = Attack("apgd", apgd, "PGD that finds its own step sizes: Auto-PGD.", together=True)
+APGD_TARGETED_ATTACK = Attack(
+    "apgd_targeted", apgd_targeted, "Auto-PGD towards each of the likeliest wrong classes.", together=True
+)
+SQUARE_ATTACK = Attack(
+    "square", square, "Random search with forward passes only: not fooled by hidden gradients.", together=True
+)
+AUTOATTACK = Attack(
+    "autoattack", autoattack, "Auto-PGD, targeted Auto-PGD and Square on what is left: no FAB.", together=True
+)
 STRONG = (APGD_ATTACK, APGD_TARGETED_ATTACK, SQUARE_ATTACK, AUTOATTACK)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -44,6 +46,23 @@ class AttackReport:
     useless_gradient: Tensor
     passes: dict[str, Passes]
     weak: tuple[str, ...]
+
+    def split(self, sizes: Sequence[int], passes: Sequence[Mapping[str, Passes]]) -> list[AttackReport]:
+        """Return the reports of the first `sizes[0]` points, the next `sizes[1]` ..., with their passes in all."""
+        ends = [0, *accumulate(sizes)]
+        return [
+            replace(
+                self,
+                clean=self.clean[start:end],
+                fgsm=self.fgsm[:, start:end],
+                headline_broken={name: which[start:end] for name, which in self.headline_broken.items()},
+                broken_at=self.broken_at[start:end],
+                attack_broken_at={name: at[start:end] for name, at in self.attack_broken_at.items()},
+                useless_gradient=self.useless_gradient[start:end],
+                passes={name: count.per_sample(end - start) for name, count in own.items()},
+            )
+            for (start, end), own in zip(pairwise(ends), passes, strict=True)
+        ]
 
     @cached_property
     def clean_accuracy(self) -> float:

@@ -15,6 +15,7 @@ from ..threat import ThreatModel
 from .batching import BATCH, in_batches
 from .gradients import outputs
 from .losses import margin
+from .points import Points
 from .pursuit import Pursuit
 
 ROTATIONS = (-30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0)
@@ -59,22 +60,22 @@ def spatial(
     if max(abs(shift) for shift in shifts) >= min(x.shape[2:]):
         raise UsageError(f"shifts must be smaller than the image, {x.shape[2]} x {x.shape[3]} pixels, got {shifts}")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        pursuit = Pursuit(x, broken=outputs(model, x, y).argmax(-1) != y)
+    def attack(points: Points) -> Tensor:
+        pursuit = Pursuit(points.x, broken=points.logits(batch_size).argmax(-1) != points.y)
         for rotation in sorted(rotations, key=abs):
             at = pursuit.left
             if not len(at):
                 break
-            turned = rotated(x[at], rotation, max(abs(int(shift)) for shift in shifts))
+            left, border = points[at], max(abs(int(shift)) for shift in shifts)
+            turned = rotated(left.x, rotation, border)
             for right, down in _mildest_first(shifts):
-                image = _window(turned, x.shape, right, down)
-                logits = outputs(model, image)
-                keep = pursuit.record(at, image, margin(logits, y[at]), logits.argmax(-1) != y[at])
+                image = _window(turned, points.x.shape, right, down)
+                logits = outputs(left.model, image)
+                keep = pursuit.record(at, image, margin(logits, left.y), logits.argmax(-1) != left.y)
                 if len(keep) < len(at):
-                    at, turned = at[keep], turned[keep]
+                    at, left, turned = at[keep], left[keep], turned[keep]
                     if not len(at):
                         break
-            pursuit.left = at
         return pursuit.best
 
     anywhere = ThreatModel("linf", 1.0)

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..noise import Key, Rng, fold, seed_key
+from ..noise import Rng, fold
 from ..threat import ThreatModel
-from .batching import BATCH, in_batches
+from .batching import BATCH, attacked
 from .gradients import outputs
 from .losses import margin
+from .points import Points
 from .pursuit import Pursuit, at_least
+from .siblings import rows
 from .windows import L2Moves, LinfMoves, Plane
 
 _BLOCK = 50  # queries whose random numbers are made together
@@ -29,7 +31,7 @@ def square(
     queries: int = 1000,
     p_init: float = 0.8,
     norm: str = "linf",
-    seed: int = 0,
+    seed: int | Tensor = 0,
     samples: Tensor | None = None,
     batch_size: int = BATCH,
 ) -> Tensor:
@@ -66,30 +68,27 @@ def square(
         raise UsageError(f"queries must be at least 1, got {queries}")
     if not 0 < p_init <= 1:
         raise UsageError(f"p_init must lie in (0, 1], got {p_init}")
-    key = fold(seed_key(seed), "square")
 
-    def attack(x: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        pursuit = Pursuit(x, broken=outputs(model, x, y).argmax(-1) != y)
-        left = pursuit.left
-        if len(left):
-            search(model, x[left], y[left], fold(key, samples[left]), pursuit, threat, queries, p_init)
+    def attack(points: Points) -> Tensor:
+        pursuit = Pursuit(points.x, broken=points.logits(batch_size).argmax(-1) != points.y)
+        for at in pursuit.batches(batch_size):
+            search(points[at], at, pursuit, threat, queries, p_init)
         return pursuit.best
 
-    return in_batches(model, x, y, threat, attack, samples=samples, batch_size=batch_size)
+    return attacked(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
 def search(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    keys: Key,
+    points: Points,
+    at: Tensor,
     pursuit: Pursuit,
     threat: ThreatModel,
     queries: int,
     p_init: float,
 ) -> None:
-    """Ask `queries` times about each of the samples `pursuit.left`, and record what is found."""
-    keys, at, shape = torch.as_tensor(keys), pursuit.left, x.shape[1:]
+    """Ask `queries` times about each of the points, `at` in the pursuit, and record what is found."""
+    model, x, y, shape = points.model, points.x, points.y, points.x.shape[1:]
+    keys = torch.as_tensor(fold(points.rng("square").key, points.samples))
     plane = Plane(shape)
     moves = (LinfMoves if threat.norm == "linf" else L2Moves)(threat, plane, x.reshape(len(x), plane.channels, -1))
 
@@ -121,12 +120,12 @@ def search(
             keep = pursuit.record(at, image.reshape(-1, *shape), losses, broken)
             at, y, keys, best, loss = (tensor[keep] for tensor in (at, y, keys, best, loss))
             moves.keep(keep)
+            model = rows(model, keep)
             if query:
                 where, signs = where[keep], signs[keep]
             if not len(at):
                 break
     pursuit.record(at, best.reshape(-1, *shape), loss, torch.zeros_like(at, dtype=torch.bool))
-    pursuit.left = at
 
 
 def share_at(query: int, queries: int, p_init: float) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..engines import check_engine
 from ..spec import parse
 from .options import (
     LABEL_MODES,
@@ -18,6 +19,7 @@ from .options import (
     common_options,
     data_option,
     device_of,
+    engine_option,
     model_option,
     one,
     recipe_options,
@@ -43,6 +45,7 @@ FOLDER = "robustreg-out"
 @click.option("--label-mode", type=click.Choice(LABEL_MODES), default="uniform", show_default=True,
               help="Drawn over all classes, over the others, shuffled, or each to the next class.")  # fmt: skip
 @attack_options
+@engine_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
 @click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table.")
 @click.option("--no-figures", is_flag=True, help="Leave the figures out.")
@@ -55,6 +58,7 @@ def command(specs: tuple[str, ...], **options: Any) -> int:
     trains only what is missing.
     """
     parsed = [parse(spec) for spec in specs]  # syntax errors answer before torch is imported
+    check_engine(options["engine"])
     from ..study import run_plan
 
     started = time.perf_counter()
@@ -62,7 +66,7 @@ def command(specs: tuple[str, ...], **options: Any) -> int:
     folder = options["out"] or Path(FOLDER) / f"{plan.name}-{_settings_hash(plan)}"
     _announce(plan, folder)
     with progress() as show:
-        comparison = run_plan(plan, out=folder, on_progress=show)
+        comparison = run_plan(plan, engine=options["engine"], out=folder, on_progress=show, say=say)
     _write(comparison, folder, options, started)
     return LOST_RUNS if any(record.status != "ok" for record in comparison.records) else 0
 

@@ -100,6 +100,14 @@ def recipe_options(function: F) -> F:
     return function
 
 
+def engine_option(function: F) -> F:
+    """Add --engine."""
+    return click.option(
+        "--engine", default="auto", show_default=True, metavar="NAME[:key=value]",
+        help="Where runs are done: serial, local (worker processes), local:workers=4; auto: local where it pays.",
+    )(function)  # fmt: skip
+
+
 def attack_options(function: F) -> F:
     """Add what decides the attacks."""
     for option in reversed(

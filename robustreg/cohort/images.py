@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..data.split import FLOATS, pixels
+from ..data.split import FLOATS, Split, pixels
 from ..objective import Objective
-
-if TYPE_CHECKING:
-    from ..data.split import Split
 
 AT_ONCE = 2**19  # values of images that are looked at in one forward pass of a stack: about what caches hold
 
@@ -64,6 +60,11 @@ class Images:
     def take(self, where: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images and the rows to learn at positions `(runs, batch)`."""
         return pixels(self.x.take(where)), self.rows.take(where)
+
+    def of(self, run: int) -> Split:
+        """Return the images and labels of one run."""
+        y = self.y.whole()[run]
+        return Split(self.x.whole()[run], y, (), torch.arange(len(y)))
 
     def in_batches(self) -> Iterator[Tensor]:
         """Yield all images, `(runs, some, ...)` at a time."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,18 @@ from torch.func import functional_call, stack_module_state
 
 from ..inference import scores
 from ..noise import Rng, fold
+from ..recipe import fusible
 from ..session import Run, Session
+from ..training import look
 from .images import Images
 from .likeness import structure
 
+VECTOR = 64  # entries; a vector register takes 16 at most
+WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
+
+
 if TYPE_CHECKING:
-    from ..data.split import Splits
+    from ..data.split import Split, Splits
 
 
 class Stack:
@@ -36,7 +43,8 @@ class Stack:
     """
 
     def __init__(self, sessions: Sequence[Session], splits: Sequence[Splits]) -> None:
-        if any(structure(one.objective) != structure(sessions[0].objective) for one in sessions):
+        first = structure(sessions[0].objective)
+        if any(structure(one.objective) != first for one in sessions[1:]):
             raise ValueError("regularizers have prepared networks that differ in more than numbers")
         self.sessions, self.recipe = list(sessions), sessions[0].recipe
         self._seconds: dict[Session, float] = dict.fromkeys(sessions, 0.0)  # of all, in the order they came
@@ -47,10 +55,11 @@ class Stack:
         self._train, self._val = (
             Images([getattr(one, part) for one in splits], self.worker, self._device) for part in ("train", "val")
         )
+        weights = sum(value.numel() for value in self.worker.network.parameters())
+        self._wide = weights > WIDE and torch.device(self._device).type == "cpu"
         params, buffers = stack_module_state([session.objective for session in sessions])
         self.state: dict[str, Tensor] = {**params, **buffers}
-        # Not fused: a fused kernel rounds an entry by its place in the stack.
-        self._optimizer = self.recipe.build(self._learned(), fused=False)
+        self._optimizer = self.recipe.build(self._groups())
         self._bind()
 
     @property
@@ -100,10 +109,11 @@ class Stack:
             rates: the learning rate of each run.
         """
 
-        def one(state: dict[str, Tensor], x: Tensor, y: Tensor, key: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        def one(x: Tensor, y: Tensor, key: Tensor, *tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            state = dict(zip(self.state, tensors, strict=True))
             return functional_call(self.worker, state, (x, y, key), tie_weights=self._ties)
 
-        losses, terms = torch.vmap(one)(self.state, *self._train.take(where), keys)
+        losses, terms = torch.vmap(one)(*self._train.take(where), keys, *self.state.values())
         self._optimizer.zero_grad()
         losses.sum().backward()  # runs share nothing, so the gradient of each is its own
         self._update(rates)
@@ -128,9 +138,12 @@ class Stack:
 
     def look(self) -> list[dict[str, float]]:
         """Return what `training.look` says of each run."""
+        if self._wide:
+            return [look(one.objective, self._parts(at)) for at, one in enumerate(self.sessions)]
         network, prefix = self.worker.network.eval(), "network."
-        squares = [self.state[prefix + name].detach().double().square() for name, _ in network.named_parameters()]
-        found = {"frobenius_norm": torch.stack([one.flatten(1).sum(1) for one in squares]).sum(0).sqrt()}
+        weights = [self.state[prefix + name].detach() for name, _ in network.named_parameters()]
+        norms = [torch.linalg.vector_norm(one.flatten(1), dim=1).double() for one in weights]
+        found = {"frobenius_norm": torch.stack(norms).square().sum(0).sqrt()}
 
         def forward(state: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(network, state, (x,), tie_weights=self._ties)
@@ -145,6 +158,9 @@ class Stack:
                     found |= {f"{part}_{name}": value for name, value in seen.items()}
         return _by_run(found)
 
+    def _parts(self, at: int) -> dict[str, Split]:
+        return {"train": self._train.of(at), "val": self._val.of(at)}
+
     def keep(self, left: Sequence[int]) -> None:
         """Let the runs go that are not `left`; what hooks have put in the place of a tensor is taken over."""
         self._take_over()
@@ -152,6 +168,9 @@ class Stack:
             return
         for session in {*self.sessions} - {self.sessions[at] for at in left}:
             _own_tensors(session.objective)  # or each would keep the whole stack in memory
+        if not left:
+            self.sessions = []
+            return
         at = torch.tensor(left, dtype=torch.int64, device=self._device)
         stacked, momenta = self._learned(), self._optimizer.state
         self.sessions = [self.sessions[index] for index in left]
@@ -160,11 +179,26 @@ class Stack:
         }
         for images in (self._train, self._val):
             images.keep(at)
-        self._optimizer.param_groups[0]["params"] = self._learned()
+        for group, new_group in zip(self._optimizer.param_groups, self._groups(), strict=True):
+            group["params"] = new_group["params"]
         for old, new in zip(stacked, self._learned(), strict=True):
             kept = momenta.pop(old, {})
             momenta[new] = {key: value[at] if value.shape == old.shape else value for key, value in kept.items()}
         self._bind()
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Take back everything that steps inside the block have changed."""
+        before = {name: value.detach().clone() for name, value in self.state.items()}
+        try:
+            yield
+        finally:
+            for name, value in self.state.items():
+                value.detach().copy_(before[name])
+            self._optimizer.state.clear()
+            self.worker.passes = 0
+            for session in self.sessions:
+                session.step = 0
 
     def keys(self) -> Tensor:
         """Return the key of each run, int64 `(runs,)`."""
@@ -172,6 +206,14 @@ class Stack:
 
     def _learned(self) -> list[Tensor]:
         return [value for value in self.state.values() if value.requires_grad]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        # A fused kernel rounds the last entries of a tensor otherwise than the others. Where those of each run are a
+        # multiple of what it takes at once there are no last entries, and its bits do not depend on its place.
+        even = {
+            flag: [one for one in self._learned() if (one[0].numel() % VECTOR == 0) is flag] for flag in (True, False)
+        }
+        return [{"params": tensors, "fused": flag and fusible(tensors)} for flag, tensors in even.items() if tensors]
 
     def _bind(self) -> None:
         """Make the tensors of each run's objective views of the stack."""

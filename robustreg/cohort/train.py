@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ..engines import local
+from ..errors import UsageError
 from ..noise import fold, seed_key
 from ..recipe import Recipe
 from ..regularizer import Regularizer
 from ..session import Run, Session
 from ..training import checked, train
 from .member import Member, alike, stack_of
-from .trial import stack_size
+from .stack import Stack
+from .trial import most, try_stack
 
 if TYPE_CHECKING:
     from ..data.split import Splits
@@ -29,6 +32,7 @@ def train_many(
     device: str = "cpu",
     task: str = "classification",
     together: bool | None = None,
+    processes: int = 1,
     recipe: Recipe | None = None,
     **settings: Any,
 ) -> list[Run]:
@@ -42,6 +46,8 @@ def train_many(
         device: a torch device.
         task: "classification" or "regression".
         together: train in stacked steps or one after the other; None takes what a short trial finds faster.
+        processes: how many processes share the runs, each with one thread; this one alone where no process can be
+            forked. One a core pays for small networks, which keep a core busy and no more.
         recipe: how to train; `settings` replaces single fields of it (`epochs=`, `learning_rate=` ...).
 
     Raises:
@@ -55,7 +61,34 @@ def train_many(
             torch.manual_seed(int(fold(seed_key(seed), "weights")))
             members.append(Member(make_model(), chosen, splits, seed))
     recipe = (recipe or Recipe()).changed(**settings)
-    return train_cohort(members, device=device, task=task, together=together, recipe=recipe)
+    how: dict[str, Any] = {"device": device, "task": task, "together": together, "recipe": recipe}
+    if processes < 1:
+        raise UsageError(f"processes must be at least 1, got {processes}")
+    parts = [part for at in range(processes) if (part := range(at, len(members), processes))]
+    if len(parts) < 2 or local.problem():
+        return train_cohort(members, **how)
+    return _on_processes(members, parts, how)
+
+
+def _on_processes(members: Sequence[Member], parts: Sequence[range], how: dict[str, Any]) -> list[Run]:
+    def work(note: Callable[[Any], None], part: range) -> Iterator[tuple[range, list[Run]]]:
+        yield part, train_cohort([members[at] for at in part], **how)
+
+    found: dict[int, Run] = {}
+    engine = local.start(work, lambda task, note: None, workers=len(parts))
+    try:
+        left = {engine.submit(part) for part in parts}
+        while left:
+            event = engine.wait()
+            if event.error is not None:
+                raise event.error
+            if event.over:
+                left.remove(event.task)
+            else:
+                found |= zip(*event.result, strict=True)
+    finally:
+        engine.close()
+    return [found[at] for at in range(len(members))]
 
 
 def train_cohort(
@@ -88,18 +121,26 @@ def train_cohort(
     told = on_epoch or (lambda share: None)
     runs: dict[int, Run] = {}
     for group in alike(members):
-        size, note = stack_size([members[at] for at in group], recipe, device, task, together)
-        for start in range(0, len(group), size):
-            some = group[start : start + size]
+        size = most([members[at] for at in group])
+        parts = -(-len(group) // size)  # of nearly equal size
+        stacking, note = True, ""
+        for number in range(parts):
+            some = group[len(group) * number // parts : len(group) * (number + 1) // parts]
             chosen, done = [members[at] for at in some], len(runs)
 
             def tell(share: float, weight: int = len(some), done: int = done) -> None:
                 told((done + weight * share) / len(members))
 
-            found = (
-                _stacked(chosen, recipe, device, task, tell) if size > 1 else _alone(chosen, recipe, device, task, tell)
-            )
-            found[0].note = note
+            with torch.random.fork_rng():
+                stack: Stack | None = None
+                if stacking and not number:
+                    stack, note = try_stack(chosen, recipe, device, task, together)
+                    stacking = stack is not None
+                elif stacking:
+                    stack = stack_of(chosen, recipe, device, task)
+                found = _alone(chosen, recipe, device, task, tell) if stack is None else _stacked(stack, tell)
+            for run in found:
+                run.note = note
             runs |= dict(zip(some, found, strict=True))
     return [runs[at] for at in range(len(members))]
 
@@ -107,19 +148,19 @@ def train_cohort(
 def _alone(
     members: Sequence[Member], recipe: Recipe, device: str, task: str, tell: Callable[[float], None]
 ) -> list[Run]:
-    def told(session: Session) -> None:
-        tell(session.epoch / recipe.epochs)
+    runs: list[Run] = []
+    for one in members:
 
-    shared: dict[str, Any] = {"device": device, "task": task, "recipe": recipe, "on_epoch": told}
-    return [train(one.model, one.regularizers, one.splits, seed=one.seed, **shared) for one in members]
+        def told(session: Session, done: int = len(runs)) -> None:
+            tell((done + session.epoch / recipe.epochs) / len(members))
+
+        shared: dict[str, Any] = {"device": device, "task": task, "recipe": recipe, "on_epoch": told}
+        runs.append(train(one.model, one.regularizers, one.splits, seed=one.seed, **shared))
+    return runs
 
 
-def _stacked(
-    members: Sequence[Member], recipe: Recipe, device: str, task: str, tell: Callable[[float], None]
-) -> list[Run]:
-    with torch.random.fork_rng():
-        stack = stack_of(members, recipe, device, task)
-        while stack.sessions:
-            stack.epoch()
-            tell(stack.share_done)
-        return stack.runs()
+def _stacked(stack: Stack, tell: Callable[[float], None]) -> list[Run]:
+    while stack.sessions:
+        stack.epoch()
+        tell(stack.share_done)
+    return stack.runs()

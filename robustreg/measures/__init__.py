@@ -13,6 +13,7 @@ from .measure import Measure, Value
 from .norms import frobenius_norm
 from .robustness import area
 from .subject import Subject
+from .together import attack_together
 from .trust import Flag, trust_flags
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Subject",
     "Value",
     "area",
+    "attack_together",
     "chance_band",
     "evaluate",
     "expected_calibration_error",

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..noise import Rng, fold, seed_key
 from .measure import Measure
+from .once import once
 from .subject import Subject
 from .temperature import fit_temperature
 
@@ -115,6 +116,7 @@ def _test(subject: Subject) -> tuple[Tensor, Tensor] | None:
     return (subject.test_logits, test.y.cpu()) if subject.classifies and len(test) else None
 
 
+@once
 def _temperature(subject: Subject) -> float | None:
     val = subject.splits.val
     return fit_temperature(subject.val_logits, val.y.cpu()) if subject.classifies and len(val) else None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..inference import untraced
 from ..noise import Rng
 from .measure import Measure
+from .once import once
 from .subject import Subject
 
 CONVOLUTION = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -77,6 +78,7 @@ def _power(linear: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: Ten
     return found
 
 
+@once
 def _layers(subject: Subject) -> dict[str, float] | None:
     test = subject.splits.test
     if not len(test):

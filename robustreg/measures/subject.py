@@ -15,6 +15,7 @@ from ..attacks.attack import Attack
 from ..attacks.batching import BATCH
 from ..attacks.driver import evaluate_attacks
 from ..attacks.report import AttackReport
+from ..attacks.transfer import Surrogate
 from ..inference import device_of, logits
 from ..noise import fold, seed_key
 from .degraded import accuracy_on_degraded
@@ -49,7 +50,7 @@ class Subject:
         gradient_passes: passes through the network made in training.
         task: "classification" or "regression".
         surrogate: another model of the same data, whose adversarial images are tried on this one: in a study the
-            baseline of the same seed. None for no such trial.
+            baseline of the same seed. Subjects that are given one `Surrogate` share its images. None for no such trial.
     """
 
     model: nn.Module
@@ -67,7 +68,7 @@ class Subject:
     training_seconds: float | None = None
     gradient_passes: int | None = None
     task: str = "classification"
-    surrogate: nn.Module | None = None
+    surrogate: nn.Module | Surrogate | None = None
 
     def __post_init__(self) -> None:
         here = device_of(self.model)
@@ -75,8 +76,16 @@ class Subject:
         if wanted.type != here.type or wanted.index not in (None, here.index):
             object.__setattr__(self, "model", copy.deepcopy(self.model).to(wanted))
         object.__setattr__(self, "device", device_of(self.model))
-        if self.surrogate is not None and device_of(self.surrogate) != self.device:
-            object.__setattr__(self, "surrogate", copy.deepcopy(self.surrogate).to(self.device))
+
+    @cached_property
+    def sibling(self) -> Surrogate | None:
+        """The surrogate, on the device of the model; None where there is none, or it is the model itself."""
+        if self.surrogate is None:
+            return None
+        found = self.surrogate if isinstance(self.surrogate, Surrogate) else Surrogate(self.surrogate)
+        if device_of(found.model) != self.device:
+            found = Surrogate(copy.deepcopy(found.model).to(self.device))
+        return None if found.model is self.model else found
 
     @property
     def classifies(self) -> bool:

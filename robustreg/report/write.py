@@ -6,10 +6,12 @@ import errno
 import itertools
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..engines import LOCAL, SERIAL
 from ..errors import DiskFullError, RobustregError, StoreError
 from .cards import cards_text
 from .figures import FIGURES
@@ -29,6 +31,7 @@ class Written:
     problems: list[str] = field(default_factory=list)
 
 
+Drawn = tuple[dict[str, bytes], str]  # the files of a figure by their endings, and why there are none
 REPORT = ("results.json", "results.csv", "summary.csv", "verdict.txt", "figures")
 
 
@@ -79,12 +82,9 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figu
     _put(written, target / "summary.csv", summary_csv(comparison))
     verdict = "\n".join(comparison.verdict())
     _put(written, target / "verdict.txt", f"{table_text(comparison)}\n\n{verdict}\n\n{cards_text(comparison, 100)}\n")
-    for name in FIGURES if figures else ():
-        try:
-            drawn = _drawn(comparison, name)
-        except Exception as error:  # whatever a figure trips over, the numbers are more than it
-            reason = str(error) if isinstance(error, RobustregError) else f"{type(error).__name__}: {error}"
-            written.problems.append(f"The figure {name} could not be drawn: {reason}.")
+    for name, (drawn, problem) in _draw(comparison, list(FIGURES) if figures else []).items():
+        if problem:
+            written.problems.append(f"The figure {name} could not be drawn: {problem}.")
             continue
         for ending in ("svg", "png"):
             path = target / "figures" / f"{name}.{ending}"
@@ -93,6 +93,34 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figu
             else:
                 path.unlink(missing_ok=True)  # of an earlier report, which had something to show
     return written
+
+
+def _draw(comparison: Comparison, names: list[str]) -> dict[str, Drawn]:
+    """Each figure's files and problem, one of them empty; drawn on all cores, since that takes seconds."""
+
+    def work(note: Callable[[Any], None], name: str) -> Iterator[tuple[str, Drawn]]:
+        try:
+            yield name, (_drawn(comparison, name), "")
+        except Exception as error:  # whatever a figure trips over, the numbers are more than it
+            reason = str(error) if isinstance(error, RobustregError) else f"{type(error).__name__}: {error}"
+            yield name, ({}, reason)
+
+    from . import page  # noqa: F401  # once, and not in every process
+
+    found: dict[str, Drawn] = {}
+    engine = (SERIAL if LOCAL.problem() else LOCAL).start(work, lambda task, note: None)
+    try:
+        left = {engine.submit(name): name for name in names}
+        while left:
+            event = engine.wait()
+            if event.over:
+                name = left.pop(event.task)
+                found.setdefault(name, ({}, str(event.error)))
+            else:
+                found |= [event.result]
+    finally:
+        engine.close()
+    return {name: found[name] for name in names}
 
 
 def _drawn(comparison: Comparison, name: str) -> dict[str, bytes]:

@@ -1,10 +1,11 @@
 """Studies: what to run, running it, keeping it, and what it says."""
 
 from .comparison import Comparison
+from .pace import Progress
 from .plan import BASELINE, Plan, versions
 from .planning import DEFAULT_ARMS, make_plan
 from .record import Record
-from .runner import Progress, compare, run_plan
+from .runner import compare, run_plan
 from .store import Store, write_whole
 
 __all__ = [

@@ -1,41 +1,80 @@
-"""Do one planned run: train, measure, judge."""
+"""Do a task of a study: train its runs together, measure each, judge, and give it away as soon as it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from .. import checkpoint
 from ..attacks import protocol_attacks
+from ..attacks.transfer import Surrogate
+from ..cohort import Member, train_cohort
 from ..errors import DataError, RobustregError, printable
-from ..measures import Subject, chance_band, measure_all, sandwich, trust_flags
-from ..training import train
+from ..measures import Subject, attack_together, chance_band, measure_all, sandwich, trust_flags
+from ..session import Run
+from .conditions import Labelled
 from .examples import examples
-from .plan import Plan, PlannedRun
+from .plan import KEPT, Plan, PlannedRun
 from .record import Record
+
+TELL = 0.1  # seconds between two notes of how far a training is
+
+Found = tuple[int, Record, bytes]
+Note = Callable[[float], None]
+
+
+@dataclass
+class _Job:
+    """One run on its way: what was planned, what is known of it so far, and the images it is trained on."""
+
+    index: int
+    run: PlannedRun
+    record: Record
+    labelled: Labelled | None = None
+    member: Member | None = None
+    trained: Run | None = None
+    subject: Subject | None = None
+    file: bytes = b""
 
 
 def execute(
     plan: Plan,
-    run: PlannedRun,
-    *,
-    surrogate: nn.Module | None = None,
-    on_epoch: Callable[[float], None] | None = None,
-) -> tuple[Record, bytes]:
-    """Return the record and the model file of one run; what goes wrong in it becomes its status and reason.
+    runs: Sequence[PlannedRun],
+    note: Note,
+    which: Sequence[int],
+    surrogates: Mapping[int, bytes],
+) -> Iterator[Found]:
+    """Yield position, record and model file of each run of a task; what goes wrong in one becomes its status.
 
     Args:
         plan: the study.
-        run: what to do of it.
-        surrogate: the trained baseline of the same seed, whose adversarial images are tried on this model too.
-        on_epoch: called after every epoch with the share of the training that is done.
+        runs: all its runs.
+        note: told now and then what share of the training is done.
+        which: the positions of the runs to do: of one label condition.
+        surrogates: by seed, the file of the trained baseline, whose adversarial images are tried on the others, too.
 
     Raises:
         DataError: data that cannot be read stops the study, since every run would meet it.
     """
-    record = Record(
+    jobs = [_Job(index, runs[index], blank(plan, runs[index])) for index in which]
+    for job in jobs:
+        _attempt(job, lambda job: _prepare(plan, job))
+    _train(plan, [job for job in jobs if job.member is not None], note)
+    for job in jobs:
+        _attempt(job, lambda job: _look_at(plan, job, surrogates))
+    attack_together([job.subject for job in jobs if job.subject is not None])
+    for job in jobs:
+        _attempt(job, lambda job: _measure(plan, job))
+        yield job.index, job.record, job.file
+        job.labelled = job.member = job.trained = job.subject = None
+
+
+def blank(plan: Plan, run: PlannedRun) -> Record:
+    """Return the record of a run of which nothing is known yet."""
+    return Record(
         plan.identity(run),
         run.arm.name,
         run.seed,
@@ -44,70 +83,124 @@ def execute(
         split_hash=plan.split_hash(run.seed),
         versions=plan.versions(run.arm),
     )
+
+
+def _attempt(job: _Job, do: Callable[[_Job], None]) -> None:
+    """Do something for a run; if it goes wrong, the record says what."""
     try:
-        return record, _train_and_measure(plan, run, record, surrogate, on_epoch)
+        return do(job)
     except (KeyboardInterrupt, DataError):
         raise
     except RobustregError as error:
-        record.status, record.reason = "failed", printable(str(error))
-    except Exception as error:  # a model or plugin can raise anything; the study goes on without this run
-        record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}")
-    return record, b""
+        reason = str(error)
+    except (Exception, SystemExit) as error:  # a model or plugin can raise anything; the study goes on without this run
+        reason = f"{type(error).__name__}: {error}"
+    job.record.status, job.record.reason, job.subject = "failed", printable(reason), None
 
 
-def _train_and_measure(
-    plan: Plan,
-    run: PlannedRun,
-    record: Record,
-    surrogate: nn.Module | None,
-    on_epoch: Callable[[float], None] | None,
-) -> bytes:
-    labelled = run.condition.apply(plan.splits(run.seed), run.seed)
-    wrong, recipe = labelled.wrong, plan.recipe_of(run.condition)
-    trained = train(
-        plan.model(run.seed),
-        run.arm.regularizers,
-        labelled.splits,
-        seed=run.seed,
-        device=plan.device,
-        recipe=recipe,
-        on_epoch=None if on_epoch is None else lambda session: on_epoch(session.epoch / recipe.epochs),
-    )
+def _prepare(plan: Plan, job: _Job) -> None:
+    job.labelled = job.run.condition.apply(plan.splits(job.run.seed), job.run.seed)
+    job.member = Member(plan.model(job.run.seed), job.run.arm.regularizers, job.labelled.splits, job.run.seed)
+
+
+def _train(plan: Plan, jobs: Sequence[_Job], note: Note) -> None:
+    """Train all together; if that fails, one by one, so that only the run that is to blame is lost."""
+    if not jobs:
+        return
+    recipe = plan.recipe_of(jobs[0].run.condition)
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told > TELL or share == 1:
+            told = time.monotonic()
+            note(share)
+
+    def train(jobs: Sequence[_Job], tell: Callable[[float], None]) -> None:
+        members = [job.member for job in jobs if job.member is not None]
+        lonely = plan.together and len(members) == 1
+        if lonely:  # beside a twin of itself, since a stack rounds in another way than a training alone
+            members.append(replace(members[0], splits=replace(members[0].splits)))
+        found = train_cohort(members, recipe=recipe, device=plan.device, together=plan.together, on_epoch=tell)
+        if lonely:
+            found[0].seconds, found[0].cohort = found[0].seconds + found[1].seconds, 1
+        for job, run in zip(jobs, found, strict=not lonely):
+            job.trained = run
+
+    if len(jobs) > 1:
+        try:
+            return train(jobs, tell)
+        except (KeyboardInterrupt, DataError):
+            raise
+        except (Exception, SystemExit):
+            pass  # said again by the run that it comes from
+    for at, job in enumerate(jobs):
+        _attempt(job, lambda job, at=at: train([job], lambda share: tell((at + share) / len(jobs))))  # type: ignore[misc]
+
+
+def _look_at(plan: Plan, job: _Job, surrogates: Mapping[int, bytes]) -> None:
+    """Take over what is known after training, and turn to the model, if there is one that can be measured."""
+    trained, labelled, record, condition = job.trained, job.labelled, job.record, job.run.condition
+    if trained is None or labelled is None:
+        return
     record.status, record.reason, record.history = trained.status, trained.reason, trained.history
     record.details = {
         "train_images": len(labelled.truth.train),
         "epochs": len(trained.history),
         "parameters": plan.parameters(),
         "seconds": trained.seconds,
+        "cohort": trained.cohort,
+        "note": trained.note,
         "initial_norms": trained.initial_norms,
     }
-    if wrong is not None:
+    if labelled.wrong is not None:
         record.details |= {
-            "label_noise": {"rate": run.condition.rate, "mode": run.condition.mode},
-            "effective_wrong_rate": float(wrong.float().mean()),
+            "label_noise": {"rate": condition.rate, "mode": condition.mode},
+            "effective_wrong_rate": float(labelled.wrong.float().mean()),
         }
     if trained.status == "ok":
-        subject = Subject(
+        job.subject = Subject(
             model=trained.model,
             splits=labelled.truth,
-            seed=run.seed,
+            seed=job.run.seed,
             device=torch.device(plan.device),
             given_labels=labelled.given,
-            wrong=wrong,
-            label_condition=str(run.condition),
+            wrong=labelled.wrong,
+            label_condition=str(condition),
             eps_grid=plan.eps,
             headline_eps=plan.headline_eps,
             norm=plan.norm,
-            surrogate=surrogate,
+            surrogate=_baseline(plan, job.run.seed, surrogates),
             attacks=protocol_attacks(plan.protocol.name),
             history=trained.history,
             training_seconds=trained.seconds,
             gradient_passes=trained.gradient_passes,
         )
+
+
+def _baseline(plan: Plan, seed: int, surrogates: Mapping[int, bytes]) -> Surrogate | None:
+    """The trained baseline of a seed, one for all runs that this process measures: what is made with it is kept."""
+    if seed not in surrogates:
+        return None
+    kept = plan.surrogates
+    if seed not in kept:
+        while len(kept) >= max(1, KEPT // len(surrogates[seed])):
+            kept.pop(next(iter(kept)))
+        kept[seed] = Surrogate(checkpoint.from_bytes(surrogates[seed], plan.model(seed)).to(plan.device))
+    return kept[seed]
+
+
+def _measure(plan: Plan, job: _Job) -> None:
+    """Measure and judge the model, and pack it."""
+    record, subject = job.record, job.subject
+    if job.trained is None or record.status == "failed":
+        return
+    if subject is not None:
         record.measures = measure_all(subject, plan.catalogue.offers["measures"].values())
-        flags = [*trust_flags(subject), sandwich(subject)] if wrong is None else [chance_band(subject)]
+        flags = [chance_band(subject)] if subject.corrupted else [*trust_flags(subject), sandwich(subject)]
         record.trust = [dict(flag) for flag in flags if flag is not None]
-        if wrong is None and run.seed == plan.seeds[0]:
+        if not subject.corrupted and job.run.seed == plan.seeds[0]:
             record.details["examples"] = examples(subject)
-    about = {"arm": run.arm.name, "seed": run.seed, "label_condition": str(run.condition)}
-    return checkpoint.to_bytes(checkpoint.weights_of(trained.model), plan.manifest(run.seed) | about)
+        record.to_json()  # what a measure of a plugin returned has to be something that can be kept
+    about = {"arm": record.arm, "seed": record.seed, "label_condition": record.label_condition}
+    job.file = checkpoint.to_bytes(checkpoint.weights_of(job.trained.model), plan.manifest(record.seed) | about)

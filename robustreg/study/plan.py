@@ -7,13 +7,15 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks import protocol_attacks
+from ..attacks.transfer import Surrogate
 from ..data import Splits
 from ..models import check_fits, count_parameters
 from ..noise import fold, seed_key
@@ -24,15 +26,35 @@ from .conditions import LabelCondition
 from .protocol import Protocol
 
 BASELINE = "none"
+KEPT = 2**28  # bytes of images, and of trained baselines, that are kept at hand
+SMALL_MODEL = 1_000_000  # parameters; below it one thread is as fast as many, and bitwise reproducible anywhere
+STACKED = 30_000  # parameters up to which ten runs in a stack were faster than one by one, on a CPU
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python, torch and robustreg."""
+@cache
+def _of_core() -> dict[str, str]:
+    # Kept, because to look up a distribution reads a file, and every run asks.
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "robustreg": metadata.version("robustreg"),
     }
+
+
+@cache
+def _core_name() -> str:
+    return metadata.metadata("robustreg")["Name"]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch and robustreg."""
+    return dict(_of_core())
+
+
+def images_bytes(splits: Splits) -> int:
+    """Return how much memory the images of all splits take; those of a stream take none."""
+    parts = (splits.train, splits.val, splits.test)
+    return sum(split.x.nbytes for split in parts if isinstance(split.x, Tensor))
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,7 @@ class PlannedRun:
 class Plan:
     """A study, resolved: everything that decides its results, as objects.
 
-    Splits and initial network are kept for the latest seed, since all its arms share them.
+    Splits and initial network are kept for the latest seeds, since their arms share them.
     """
 
     data_name: str
@@ -69,7 +91,8 @@ class Plan:
     load: Callable[[int], Splits]
     build: Callable[[tuple[int, ...], int], nn.Module]
     notes: tuple[str, ...] = ()
-    _ready: tuple[int, Splits, nn.Module] | None = None  # of the latest seed alone: splits can be large
+    surrogates: dict[int, Surrogate] = field(default_factory=dict)  # trained baselines, where runs are measured
+    _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -87,11 +110,11 @@ class Plan:
 
     def splits(self, seed: int) -> Splits:
         """Return the splits of a seed."""
-        return self._of(seed)[1]
+        return self._of(seed)[0]
 
     def model(self, seed: int) -> nn.Module:
         """Return the initial network of a seed, the same for every arm and label condition."""
-        return self._of(seed)[2]
+        return self._of(seed)[1]
 
     def split_hash(self, seed: int) -> str:
         """Return the hash of the splits of a seed."""
@@ -101,7 +124,17 @@ class Plan:
 
     def parameters(self) -> int:
         """Return the number of trainable parameters of the network."""
-        return count_parameters(self.model(self._ready[0] if self._ready else self.seeds[0]))
+        return count_parameters(self.model(next(iter(self._ready), self.seeds[0])))
+
+    @property
+    def together(self) -> bool:
+        """Whether runs are trained in stacks: where there are many seeds and the network is small.
+
+        A rule and no stopwatch: it decides the last bits of a result, which must not depend on what else the machine
+        did, on the engine, or on which runs of the study happened to be left to do.
+        """
+        limit = STACKED if torch.device(self.device).type == "cpu" else SMALL_MODEL
+        return self.protocol.p_values and self.parameters() <= limit
 
     def recipe_of(self, condition: LabelCondition) -> Recipe:
         """Return the recipe under a label condition, which has its own number of epochs."""
@@ -121,6 +154,7 @@ class Plan:
             "norm": self.norm,
             "protocol": self.protocol.name,
             "device": self.device,
+            "together": self.together,
             "measures": self._strangers_measures(),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
@@ -128,7 +162,7 @@ class Plan:
     def _strangers_measures(self) -> dict[str, str]:
         # Ours come with the version of the core; a newly installed one has to see every run.
         origins = ((name, self.catalogue.origins["measures", name]) for name in self.catalogue.offers["measures"])
-        core = metadata.metadata("robustreg")["Name"]
+        core = _core_name()
         return {name: f"{at.distribution} {at.version}" for name, at in origins if at.distribution != core}
 
     def measures(self) -> dict[str, bool | None]:
@@ -184,8 +218,8 @@ class Plan:
                 found[origin.distribution] = origin.version
         return found
 
-    def _of(self, seed: int) -> tuple[int, Splits, nn.Module]:
-        if self._ready is None or self._ready[0] != seed:
+    def _of(self, seed: int) -> tuple[Splits, nn.Module]:
+        if seed not in self._ready:
             splits = self.load(seed)
             with torch.random.fork_rng():
                 torch.manual_seed(fold(seed_key(seed), "weights"))
@@ -194,6 +228,11 @@ class Plan:
             digest = hashlib.sha256(repr(model).encode())
             for name, tensor in model.state_dict().items():
                 digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-            self._ready = (seed, splits, model)
             self._hashes[seed] = (splits.hash, digest.hexdigest())
-        return self._ready
+            self._ready[seed] = (splits, model)
+            size = images_bytes(splits) + sum(tensor.nbytes for tensor in model.state_dict().values())
+            while len(self._ready) > max(1, KEPT // max(1, size)):
+                del self._ready[next(iter(self._ready))]
+        else:
+            self._ready[seed] = self._ready.pop(seed)  # the latest is the last to go
+        return self._ready[seed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 Value = float | dict[str, float]
@@ -40,7 +40,7 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as JSON text."""
-        return json.dumps(asdict(self), allow_nan=True)
+        return json.dumps(vars(self), allow_nan=True)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import torch
-from torch import nn
 
-from .. import checkpoint
+from ..engines import AUTO, LOCAL, SERIAL, check_engine, cores, engine_of
 from ..plugins import Catalogue, discover
 from ..resolve import Buildable
 from .comparison import Comparison
-from .execute import execute
-from .plan import BASELINE, Plan
+from .coordinator import Coordinator
+from .pace import Pace, Progress
+from .plan import SMALL_MODEL, Plan, PlannedRun
 from .planning import ArmLike, DataLike, make_plan
 from .record import Record
 from .store import Store, write_whole
-
-SMALL_MODEL = 1_000_000  # parameters; below it one thread is as fast as many, and bitwise reproducible anywhere
-
-REDRAW = 0.2  # seconds between two looks at a run's epochs
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a study stands: `part` of the run `running` is trained; `seconds_left` is None before the first epoch."""
-
-    done: int
-    total: int
-    running: str
-    seconds_left: float | None
-    reused: int
-    failed: int
-    part: float = 0.0
+from .tasks import tasks_of
 
 
 def compare(
@@ -52,6 +35,7 @@ def compare(
     eps: Iterable[float] | None = None,
     headline_eps: float | None = None,
     device: str = "cpu",
+    engine: str = AUTO,
     out: str | Path | None = None,
     catalogue: Catalogue | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -70,9 +54,11 @@ def compare(
         eps: the attack sizes in pixel units; by default the grid of the data set.
         headline_eps: the size at which robustness is judged.
         device: a torch device.
+        engine: "serial" (in this process), "local" or "local:workers=4" (on several processes of this machine), or
+            "auto": local where that pays. Below a million parameters the numbers are the same on every engine.
         out: folder where finished runs are kept, and found again by the next call; None keeps them in memory.
         catalogue: what names mean; discovered by default.
-        on_progress: called before each run, now and then within it, and at the end.
+        on_progress: called when something begins or is finished, now and then within it, and at the end.
         **settings: fields of `Recipe` (`epochs=`, `learning_rate=` ...), `label_mode=`, `norm=`.
 
     Raises:
@@ -80,6 +66,7 @@ def compare(
         DataError: for data that is missing or damaged.
         StoreError, DiskFullError: for a folder that cannot be used; finished runs stay safe.
     """
+    check_engine(engine)
     plan = make_plan(
         arms,
         catalogue=catalogue or discover(),
@@ -93,75 +80,67 @@ def compare(
         device=device,
         **settings,
     )
-    return run_plan(plan, out=out, on_progress=on_progress)
+    return run_plan(plan, engine=engine, out=out, on_progress=on_progress, say=settings.get("say"))
 
 
 def run_plan(
-    plan: Plan, *, out: str | Path | None = None, on_progress: Callable[[Progress], None] | None = None
+    plan: Plan,
+    *,
+    engine: str = AUTO,
+    out: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    seconds_a_run: float = 0.0,
 ) -> Comparison:
-    """Do the runs of a plan that are not in the store `out` yet, and compare all of them."""
+    """Do the runs of a plan that are not in the store `out` yet, and compare all of them.
+
+    Args:
+        plan: the study.
+        engine: see `compare`.
+        out: see `compare`.
+        on_progress: see `compare`.
+        say: told why another engine than the one asked for is used.
+        seconds_a_run: how long a run may take on an engine that can end it, 0 for ever; then it has failed.
+    """
+    check_engine(engine)
     runs = list(plan.runs())
-    records: list[Record] = []
     with Store(out) if out is not None else nullcontext() as store, _threads(plan):
         if store is not None:
             write_whole(store.folder / "study.json", json.dumps(plan.describe(), indent=2).encode())
-        kept = {run: store.sound(plan.identity(run)) if store is not None else None for run in runs}
-        pace = _Pace(len(runs), sum(not _usable(record) for record in kept.values()), on_progress)
-        sibling: nn.Module | None = None
-        for run in runs:
-            first = run.arm.name == BASELINE and not run.condition.rate  # of its seed; the others are attacked with it
-            record, model = kept[run], b""
-            if first and store is not None and record is not None and record.model_sha256:
-                model = store.model(record)
-            if record is None or not _usable(record):
-                pace.start(str(run), records)
-                record, model = execute(plan, run, surrogate=None if first else sibling, on_epoch=pace.epoch)
-                if store is not None:
-                    store.put(record, model)
-                pace.finish()
-            if first:
-                sibling = checkpoint.from_bytes(model, plan.model(run.seed)) if record.status == "ok" else None
-            record.arm = run.arm.name  # a kept run may have been made under another label
-            records.append(record)
-        pace.start("", records)
+        identities = [plan.identity(run) for run in runs]
+        first = {identity: index for index, identity in reversed(list(enumerate(identities)))}
+        kept = {index: record for identity, index in first.items() if (record := _kept(store, identity)) is not None}
+        todo = [index for index in sorted(first.values()) if index not in kept]
+        pace = Pace(len(first), len(todo), on_progress)
+        coordinator = Coordinator(plan, runs, kept, store, pace, seconds=seconds_a_run)
+        if todo:
+            coordinator.do(todo, engine_of(_chosen(engine, plan, runs, todo, say))[1])
+        pace.tell()
+    found = (coordinator.records[first[identity]] for identity in identities)
+    # A run that is kept, or that another arm shares, may have been made under another label.
+    records = [replace(record, arm=run.arm.name) for record, run in zip(found, runs, strict=True)]
     return Comparison(plan.describe(), [arm.name for arm in plan.arms], plan.measures(), records)
 
 
-class _Pace:
-    """How far the study is, and how long the rest will take at the pace so far."""
-
-    def __init__(self, total: int, todo: int, on_progress: Callable[[Progress], None] | None) -> None:
-        self.total, self.todo, self.on_progress = total, todo, on_progress
-        self.spent = 0.0
-        self.finished = 0
-        self.told = 0.0
-
-    def start(self, running: str, records: list[Record]) -> None:
-        self.running, self.started, self.records = running, time.perf_counter(), records
-        self.tell(0.0)
-
-    def epoch(self, part: float) -> None:
-        if time.perf_counter() - self.told > REDRAW:
-            self.tell(part)
-
-    def finish(self) -> None:
-        self.spent += time.perf_counter() - self.started
-        self.finished += 1
-
-    def tell(self, part: float) -> None:
-        self.told = time.perf_counter()
-        if self.on_progress is None:
-            return
-        done, elapsed = self.finished + part, self.spent + self.told - self.started
-        left = elapsed / done * (self.todo - done) if done else None
-        failed = sum(record.status == "failed" for record in self.records)
-        reused = self.total - self.todo
-        self.on_progress(Progress(len(self.records), self.total, self.running, left, reused, failed, part))
+def _kept(store: Store | None, identity: str) -> Record | None:
+    """A run that need not be done again: a failed one is tried anew, a diverged one is a result."""
+    record = store.sound(identity) if store is not None else None
+    return None if record is None or record.status == "failed" else record
 
 
-def _usable(record: Record | None) -> bool:
-    """Whether a kept run need not be done again: a failed one is tried anew, a diverged one is a result."""
-    return record is not None and record.status != "failed"
+def _chosen(
+    engine: str, plan: Plan, runs: Sequence[PlannedRun], todo: Sequence[int], say: Callable[[str], None] | None
+) -> str:
+    """The engine to use: what was asked for, where it can be; `auto` is local where there is enough to share out."""
+    if engine == AUTO:
+        pays = plan.parameters() < SMALL_MODEL and torch.device(plan.device).type == "cpu" and cores() > 1
+        pays = pays and not LOCAL.problem() and len(tasks_of(plan, runs, todo, cores())) > 1
+        return LOCAL.name if pays else SERIAL.name
+    source, _ = engine_of(engine)
+    problem = source.problem()
+    if problem and say is not None:
+        say(f"Engine {source.name} cannot be used: {problem}. Running on {SERIAL.name}.")
+    return SERIAL.name if problem else engine
 
 
 @contextmanager

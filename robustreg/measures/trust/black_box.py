@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
+from torch import Tensor
 
-from ...attacks.noise import corner_noise, uniform_noise
-from ...attacks.square import square
-from ...attacks.transfer import transfer
-from .evidence import Evidence
-from .flag import Flag, flagged, graded, standard_error
+from ...attacks.named import CORNER_NOISE, UNIFORM_NOISE
+from ...attacks.protocols import SQUARE_ATTACK
+from .evidence import Asking, Evidence, Question
+from .flag import flagged, graded, standard_error
 
 POINTS = 100  # at most so many standing points are searched
 QUERIES = 100
@@ -20,7 +18,7 @@ ERRORS = 2.0  # standard errors from none that red takes, too
 DRAWS = 10  # of each kind of noise
 
 
-def black_box_beats_white_box(evidence: Evidence) -> Flag | None:
+def black_box_beats_white_box(evidence: Evidence) -> Asking:
     """Try Square, and transfer from `subject.surrogate`, on points that no gradient attack broke at the headline eps.
 
     Value: the share of all points that break, estimated from up to `POINTS` of those that stand. Amber over `SOME`:
@@ -32,11 +30,10 @@ def black_box_beats_white_box(evidence: Evidence) -> Flag | None:
     """
     if not evidence.judges:
         return None
-    at = evidence.standing[:POINTS]
-    found = {"random search": evidence.broken_by(partial(square, queries=QUERIES), at)}
-    surrogate = evidence.subject.surrogate
-    if surrogate is not None and surrogate is not evidence.model:
-        found["transfer"] = evidence.broken_by(partial(transfer, surrogate=surrogate), at)
+    at = searched(evidence)
+    found = {"random search": (yield Question(SQUARE_ATTACK.with_settings(queries=QUERIES), at))}
+    if evidence.subject.sibling is not None:
+        found["transfer"] = evidence.transferred(evidence.subject.sibling, at)
     broken = len(torch.cat(list(found.values())).unique())
     n = len(evidence.y)  # of which those that stand and are not searched say nothing
     looked_at = round(n * len(at) / len(evidence.standing)) if len(at) else n
@@ -48,7 +45,12 @@ def black_box_beats_white_box(evidence: Evidence) -> Flag | None:
     return flagged("black_box_beats_white_box", level, value, says, caution)
 
 
-def random_noise_wins(evidence: Evidence) -> Flag | None:
+def searched(evidence: Evidence) -> Tensor:
+    """Return the positions of the standing points that black boxes are tried on."""
+    return evidence.standing[:POINTS]
+
+
+def random_noise_wins(evidence: Evidence) -> Asking:
     """Draw `DRAWS` uniform and `DRAWS` corner images of the threat model around every point that nothing broke.
 
     Value: how many points they break that no gradient attack did. Red from one: finding them took no search at all.
@@ -58,7 +60,8 @@ def random_noise_wins(evidence: Evidence) -> Flag | None:
     if not evidence.judges:
         return None
     at = evidence.standing
-    hits = [evidence.broken_by(partial(noise, draws=DRAWS), at) for noise in (corner_noise, uniform_noise)]
-    value = len(torch.cat(hits).unique())
+    corners = yield Question(CORNER_NOISE.with_settings(draws=DRAWS), at)
+    inside = yield Question(UNIFORM_NOISE.with_settings(draws=DRAWS), at)
+    value = len(torch.cat((corners, inside)).unique())
     says = f"random noise breaks {value} of {len(at)} points that no gradient attack broke"
     return flagged("random_noise_wins", "red" if value else "green", float(value), says, "the attacks are failing")

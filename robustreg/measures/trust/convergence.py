@@ -7,14 +7,14 @@ import inspect
 import torch
 
 from ...attacks.attack import Attack
-from .evidence import Evidence
-from .flag import Flag, flagged, graded, standard_error
+from .evidence import Asking, Evidence, Question
+from .flag import flagged, graded, standard_error
 
 MOVED = 0.002  # change of robust accuracy that says nothing
 AMBER, RED = 1.0, 2.0  # standard errors beyond it
 
 
-def not_converged(evidence: Evidence) -> Flag | None:
+def not_converged(evidence: Evidence) -> Asking:
     """Run every attack with twice its steps on the points that nothing broke at the headline eps.
 
     Value: the share of points that break now. Amber over `MOVED` and a standard error, red over `MOVED` and two. An
@@ -26,9 +26,11 @@ def not_converged(evidence: Evidence) -> Flag | None:
     longer = [twice for attack in evidence.judges if (twice := _doubled(attack)) is not None]
     if not longer:
         return None
-    hits = torch.cat([evidence.broken_by(attack, evidence.standing) for attack in longer])
+    hits = [evidence.standing[:0]]
+    for attack in longer:
+        hits.append((yield Question(attack, evidence.standing)))
     n = len(evidence.y)
-    value = len(hits.unique()) / n
+    value = len(torch.cat(hits).unique()) / n
     error = standard_error(value, n)
     level = graded(value, MOVED + AMBER * error, MOVED + RED * error)
     says = f"twice the steps take {100 * value:.1f} points off robust accuracy"

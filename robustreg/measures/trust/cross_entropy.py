@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...attacks.fgsm import along
 from ...attacks.losses import AttackLoss, cross_entropy, scale_free
-from ...attacks.pgd import pgd
+from ...attacks.protocols import PGD_ATTACK
 from ...threat import ThreatModel
-from .evidence import Evidence
+from .evidence import Asking, Evidence, Question
 from .flag import Flag, flagged, graded, paired, share
 
 STEPS = 20  # of the two attacks that are compared
@@ -36,7 +36,7 @@ def cooled(temperature: float) -> AttackLoss:
     return lambda logits, y: plain(logits, y, temperature)
 
 
-def ce_far_from_margin(evidence: Evidence) -> Flag | None:
+def ce_far_from_margin(evidence: Evidence) -> Asking:
     """Compare PGD on plain cross-entropy with PGD on the margin, `STEPS` steps from one start, at the headline eps.
 
     Value: accuracy under the first minus accuracy under the second. Amber over `BEHIND`, red over `BLIND`. Measured on
@@ -47,12 +47,9 @@ def ce_far_from_margin(evidence: Evidence) -> Flag | None:
     if not evidence.judges:
         return None
     at = evidence.correct.nonzero().squeeze(1)
-
-    def standing(loss: AttackLoss | str) -> int:
-        hit = evidence.broken_by(lambda *points, **known: pgd(*points, **known, steps=STEPS, loss=loss), at)
-        return len(at) - len(hit)
-
-    value = (standing(plain) - standing("margin")) / len(evidence.y)
+    by_entropy = yield Question(PGD_ATTACK.with_settings(steps=STEPS, loss=plain), at)
+    by_margin = yield Question(PGD_ATTACK.with_settings(steps=STEPS, loss="margin"), at)
+    value = (len(by_margin) - len(by_entropy)) / len(evidence.y)
     eps = f"eps {evidence.subject.headline_eps:.4g}"
     says = f"PGD accuracy on cross-entropy minus that on the margin is {100 * value:+.1f} points at {eps}"
     level = graded(value, BEHIND, BLIND)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,11 +17,34 @@ from ...attacks.losses import AttackLoss
 from ...attacks.noise import corner_noise, uniform_noise
 from ...attacks.report import AttackReport
 from ...attacks.square import square
-from ...attacks.transfer import transfer
+from ...attacks.transfer import Surrogate, transfer
 from ...inference import untraced
+from .flag import Flag
 
 if TYPE_CHECKING:
     from ..subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a check asks by yielding it: which of some points does an attack break? The answer is their positions.
+
+    Yielded instead of called, so that the same question about many models is one attack on all of them.
+
+    Args:
+        attack: any.
+        at: int64 positions, ascending, of points of the evidence.
+        eps: of the threat model; default the headline.
+        norm: of the threat model; default the subject's.
+    """
+
+    attack: Attack
+    at: Tensor
+    eps: float | None = None
+    norm: str | None = None
+
+
+Asking = Generator[Question, Tensor, Flag | None]  # a check that attacks
 
 SAMPLE = 200  # splits are in random order, so the first points are a fair sample; a share has an error below 4 points
 BLACK_BOXES = (square, transfer, uniform_noise, corner_noise)  # they ask the model for no gradient
@@ -93,26 +116,10 @@ class Evidence:
         with torch.inference_mode(False), untraced(self.model):
             return input_gradient(self.model, x.clone(), self.y, loss)[2]
 
-    def broken_by(
-        self, attack: Callable[..., Tensor], at: Tensor, *, eps: float | None = None, norm: str | None = None
-    ) -> Tensor:
-        """Return which of the points at positions `at` an attack breaks, as positions, verified.
-
-        Args:
-            attack: as `Attack.run`.
-            at: int64.
-            eps: of the threat model; default the headline.
-            norm: of the threat model; default the subject's.
-        """
+    def transferred(self, surrogate: Surrogate, at: Tensor) -> Tensor:
+        """Return which of the points at positions `at` the surrogate's adversarial images break, as positions."""
         if not len(at):
             return at
-        moved = attack(
-            self.model,
-            self.x[at],
-            self.y[at],
-            eps=self.subject.headline_eps if eps is None else eps,
-            norm=norm or self.subject.norm,
-            seed=self.subject.seed,
-            samples=at,
-        )
+        known = {"eps": self.subject.headline_eps, "norm": self.subject.norm, "seed": self.subject.seed}
+        moved = surrogate.images(self.x, self.y, at, **known)  # type: ignore[arg-type]
         return at[self.outputs(moved).argmax(-1) != self.y[at]]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .agreement import low_gradient_agreement
-from .black_box import black_box_beats_white_box, random_noise_wins
+from .black_box import black_box_beats_white_box, random_noise_wins, searched
 from .constant import constant_predictor
 from .convergence import not_converged
 from .cross_entropy import ce_far_from_margin, scale_dependence, zero_gradients
-from .evidence import Evidence
+from .evidence import Asking, Evidence
 from .flag import Flag
 from .forward import batch_dependence, stochastic_forward
 from .reach import eps_half_not_at_chance
 from .single_step import adversarial_above_clean, fgsm_far_above_worst, fgsm_stronger_than_pgd
+from .witnesses import Witnesses
 
 if TYPE_CHECKING:
     from ..subject import Subject
 
-CHECKS: tuple[Callable[[Evidence], Flag | None], ...] = (
+CHECKS: tuple[Callable[[Evidence], Flag | Asking | None], ...] = (
     fgsm_stronger_than_pgd,
     adversarial_above_clean,
     fgsm_far_above_worst,
@@ -49,13 +50,29 @@ class Trust:
 
 def judge(subject: Subject) -> Trust:
     """Return what every check of `CHECKS` that applies says of `subject`, in that order; nothing of no test points."""
-    if not subject.classifies or not len(subject.splits.test):
-        return Trust((), 0.0)
-    evidence = Evidence(subject)
-    _ = subject.attack_report, subject.test_logits  # measures have these from the subject, too: not the flags' time
+    return judge_together([subject])[0]
+
+
+def judge_together(subjects: Sequence[Subject]) -> list[Trust]:
+    """Return the trust of several subjects, each as `judge` finds it alone, with every attack on all models at once.
+
+    The seconds are shared equally. The subjects have models of one architecture, and equal test images in shape,
+    threat models and attacks.
+    """
+    judged = [subject for subject in subjects if subject.classifies and len(subject.splits.test)]
+    for subject in judged:
+        _ = subject.attack_report, subject.test_logits  # measures have these from the subject, too: not the flags' time
     start = time.perf_counter()
-    flags = tuple(flag for check in CHECKS if (flag := check(evidence)) is not None)
-    return Trust(flags, time.perf_counter() - start)
+    witnesses = Witnesses([Evidence(subject) for subject in judged])
+    found: list[list[Flag]] = [[] for _ in judged]
+    witnesses.share_images(searched)
+    for check in CHECKS if judged else ():
+        for flags, flag in zip(found, witnesses.hear(check), strict=True):
+            if flag is not None:
+                flags.append(flag)
+    seconds = (time.perf_counter() - start) / max(len(judged), 1)
+    by_subject = {id(subject): Trust(tuple(flags), seconds) for subject, flags in zip(judged, found, strict=True)}
+    return [by_subject.get(id(subject), Trust((), 0.0)) for subject in subjects]
 
 
 def trust_flags(subject: Subject) -> list[Flag]:

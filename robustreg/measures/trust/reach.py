@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ...statistics import wilson_interval
-from .evidence import Evidence
-from .flag import Flag, flagged
+from .evidence import Asking, Evidence, Question
+from .flag import flagged
 
 HALF = 0.5  # in linf: every image may become grey
 
 
-def eps_half_not_at_chance(evidence: Evidence) -> Flag | None:
+def eps_half_not_at_chance(evidence: Evidence) -> Asking:
     """Attack at eps 1/2 in linf with the attacks that judge; at most a share 1/k of the points may stand.
 
     Within that eps lies one grey image for all points, whatever the norm of the study, and it has one class: no model
@@ -24,7 +24,7 @@ def eps_half_not_at_chance(evidence: Evidence) -> Flag | None:
         return None
     left = evidence.correct.nonzero().squeeze(1)
     for attack in attacks:
-        hit = evidence.broken_by(attack, left, eps=HALF, norm="linf")
+        hit = yield Question(attack, left, eps=HALF, norm="linf")
         left = left[~left.unsqueeze(1).eq(hit).any(1)]
     n = len(evidence.y)
     value = len(left) / n

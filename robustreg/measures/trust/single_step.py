@@ -10,15 +10,16 @@ from .flag import Flag, flagged, graded, paired, share
 
 ALONE = 0.01  # share of points that only FGSM broke: amber
 STRONGER = 0.005  # FGSM breaks so much more in total: red
-ERRORS = 2.0  # standard errors that FGSM accuracy may lie above clean accuracy
+ERRORS = 2.0  # standard errors of a paired difference that red takes, too
 FLATTERED, FOOLED = 0.15, 0.30  # FGSM accuracy above the worst case: amber, red
 
 
 def fgsm_stronger_than_pgd(evidence: Evidence) -> Flag | None:
     """Count the points that FGSM broke at the headline eps and no other attack did.
 
-    Amber over `ALONE`; red when FGSM breaks more in total by over `STRONGER`: many steps include the single one, so
-    the iterated attacks are failing.
+    Amber over `ALONE`; red when FGSM breaks more in total, by over `STRONGER` and by over `ERRORS` standard errors of
+    the paired difference: many steps include the single one, so the iterated attacks are failing. Standard errors,
+    because a random start loses a point or two by chance: of 200 points that is more than `STRONGER`.
 
     Carlini et al, On evaluating adversarial robustness, 2019 (basic sanity tests).
     """
@@ -28,7 +29,8 @@ def fgsm_stronger_than_pgd(evidence: Evidence) -> Flag | None:
         return None
     fgsm, iterated = report.headline_broken["fgsm"], torch.stack(strong).any(0)
     value = share(fgsm & ~iterated)
-    level = "red" if share(fgsm) - share(iterated) > STRONGER else graded(value, ALONE)
+    more, errors = paired(fgsm.double() - iterated.double())
+    level = "red" if more > STRONGER and errors > ERRORS else graded(value, ALONE)
     says = f"{value:.1%} of the points are broken by FGSM and by no iterated attack, at {_at(report)}"
     return flagged("fgsm_stronger_than_pgd", level, value, says, "the iterated attacks may be failing")
 

@@ -1,0 +1,1 @@
+"""Speed, measured as ratios: each figure is two ways of doing one thing, alternating in one run."""

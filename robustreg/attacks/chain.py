@@ -1,0 +1,129 @@
+"""Chains of layers that K networks of one architecture go through at once, with the bits of each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import Dropout, Normalize
+
+# In evaluation mode these do to a sample the same in whatever batch it comes, and have nothing to learn.
+SHARED = (
+    nn.Flatten, nn.Unflatten, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
+    nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Dropout, nn.AlphaDropout,
+    nn.AvgPool2d, nn.MaxPool2d, Dropout, Normalize,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of K networks: linear with K weights, or one function for all.
+
+    Args:
+        shared: what does to every row the same; None for a linear layer.
+        weight: `(K, inputs, outputs)`.
+        bias: `(K, 1, outputs)`.
+    """
+
+    shared: nn.Module | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    def of(self, owners: list[int]) -> Layer:
+        """Return the layer of some of the networks, in ascending order."""
+        if self.weight is None or len(owners) == len(self.weight):
+            return self
+        if owners[-1] - owners[0] == len(owners) - 1:  # neighbours: no copy
+            part = slice(owners[0], owners[-1] + 1)
+            return Layer(None, self.weight[part], None if self.bias is None else self.bias[part])
+        at = torch.tensor(owners, device=self.weight.device)
+        return Layer(None, self.weight[at], None if self.bias is None else self.bias[at])
+
+
+def through(layers: Sequence[Layer], x: Tensor) -> Tensor:
+    """Return what K networks make of `(K, m, *shape)`: `(K, m, classes)`."""
+    for layer in layers:
+        if layer.weight is None:
+            assert layer.shared is not None
+            x = layer.shared(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        elif layer.bias is None:
+            x = torch.bmm(x, layer.weight)
+        else:  # the same sum, in the same order, as a linear layer's addmm: the same bits
+            x = torch.baddbmm(layer.bias, x, layer.weight)
+    return x
+
+
+def chain_of(models: Sequence[nn.Module], probe: Tensor) -> list[Layer] | None:
+    """Return the layers that two or more networks have in common, with stacked weights; None where they do not fit.
+
+    They fit when each is an `nn.Sequential`, nested too, of linear layers and of layers without weights (activations,
+    flattening, pooling, dropout, `Normalize`) that have the same settings in all. And when the chain says of the
+    images `probe`, `(K, m, *shape)`, what the networks say, with the same derivative: a layer may have hooks, as those
+    that `dropout` puts in front of it, and what these do is not known. Convolutions do not pay: one grouped
+    convolution is slower than one after the other.
+    """
+    walks = [_layers(model) for model in models]
+    if len(walks) < 2 or any(walk is None or len(walk) != len(walks[0] or ()) for walk in walks):
+        return None
+    found = [_joined(layers) for layers in zip(*(walk or () for walk in walks), strict=True)]
+    layers = [layer for layer in found if layer is not None]
+    if not layers or len(layers) < len(found):
+        return None
+    together = _said(lambda x: through(layers, x), probe)
+    alone = _said(lambda x: torch.stack([model(part) for model, part in zip(models, x, strict=True)]), probe)
+    fits = all(torch.allclose(one, other, 1e-4, 1e-6) for one, other in zip(together, alone, strict=True))
+    return layers if fits else None
+
+
+def _said(network: Callable[[Tensor], Tensor], probe: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs, and the derivative of their sum, each weighted by another number."""
+    with torch.enable_grad():
+        probe = probe.detach().clone().requires_grad_()
+        logits = network(probe)
+        weights = torch.linspace(-1, 2, logits.shape[-1], dtype=logits.dtype, device=logits.device)
+        (slope,) = torch.autograd.grad((logits * weights).sum(), probe, materialize_grads=True, allow_unused=True)
+    return logits.detach(), slope
+
+
+def _layers(model: nn.Module) -> list[nn.Module] | None:
+    hooks = (model._forward_hooks, model._forward_pre_hooks_with_kwargs, model._backward_hooks)
+    if any(hooks) or model._backward_pre_hooks or "forward" in vars(model):
+        return None
+    if type(model) is not nn.Sequential:
+        return [model] if type(model) is nn.Linear or type(model) in SHARED else None
+    found: list[nn.Module] = []
+    for child in model:
+        layers = _layers(child)
+        if layers is None:
+            return None
+        found += layers
+    return found
+
+
+def _joined(layers: Sequence[nn.Module]) -> Layer | None:
+    first = layers[0]
+    if any(type(layer) is not type(first) for layer in layers):
+        return None
+    if not isinstance(first, nn.Linear):
+        return Layer(first) if all(_alike(first, layer) for layer in layers[1:]) else None
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    kinds = {(layer.weight.shape, layer.weight.dtype, layer.weight.device, layer.bias is None) for layer in linear}
+    if len(kinds) > 1:
+        return None
+    # Stacked as they are and seen transposed, as a linear layer does it.
+    weight = torch.stack([layer.weight.detach() for layer in linear]).transpose(1, 2)
+    bias = None if first.bias is None else torch.stack([layer.bias.detach() for layer in linear]).unsqueeze(1)
+    return Layer(None, weight, bias)
+
+
+def _alike(first: nn.Module, other: nn.Module) -> bool:
+    knobs = [{name: value for name, value in vars(layer).items() if name[0] != "_"} for layer in (first, other)]
+    for layer_knobs in knobs:
+        layer_knobs.pop("training", None)
+    if isinstance(first, Dropout | nn.Dropout):  # nothing in evaluation mode, whatever its share
+        return True
+    before, after = dict(first.named_buffers()), dict(other.named_buffers())
+    return knobs[0] == knobs[1] and all(torch.equal(before[name], after[name]) for name in before)
