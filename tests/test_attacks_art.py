@@ -69,7 +69,8 @@ def test_fgsm_equals_art_image_for_image(art, trained, points):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_pgd_equals_art_sample_for_sample(art, trained, points, norm):
     x, y = points
-    eps, steps = (EPS, 20) if norm == "linf" else (0.5, 20)
+    # In linf 10 steps: after more of them rounding decides on which side of a kink some images come to lie.
+    eps, steps = (EPS, 10) if norm == "linf" else (0.5, 20)
     step = eps / 8
     settings = {"norm": np.inf if norm == "linf" else 2, "eps": eps, "eps_step": step, "max_iter": steps}
     attack = art[0].ProjectedGradientDescent(

@@ -38,7 +38,7 @@ def trained(splits):
 
 @pytest.fixture(scope="module")
 def points(splits):
-    x, y = next(splits.test.batches(None, 60))
+    x, y = next(splits.test.batches(None, 300))
     return x.double(), y
 
 

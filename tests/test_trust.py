@@ -237,7 +237,7 @@ def test_fgsm_that_breaks_more_than_pgd_is_red_and_points_only_fgsm_broke_are_am
 @pytest.mark.parametrize(
     ("n", "only_fgsm", "only_pgd", "level"),
     [
-        # k points of n that only FGSM broke, none the other way: sqrt(k / (1 - k / n)) standard errors, over 2 from 4 on
+        # k of n that only FGSM broke, none the other way: sqrt(k / (1 - k / n)) standard errors, over 2 from 4 on
         (300, 2, 0, "green"),
         (200, 3, 0, "amber"),
         (300, 4, 0, "red"),

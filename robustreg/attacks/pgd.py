@@ -39,9 +39,8 @@ def pgd(
 ) -> Tensor:
     """Return for each image one that the model gets wrong, if any was found, else the one of highest loss.
 
-    The FGSM image of the attack's own loss is tried first: what one step breaks needs no more. Then every iterate
-    counts, the start and the last one included; a broken image is not worked on further. Images the model already gets
-    wrong are returned unchanged. The result of an image does not depend on its batch.
+    Every iterate counts, the start and the last one included; a broken image is not worked on further. Images the
+    model already gets wrong are returned unchanged. The result of an image does not depend on its batch.
 
     Args:
         model: from `(n, *shape)` floats in [0, 1] to `(n, classes)` logits; left as it was.
@@ -80,19 +79,12 @@ def pgd(
         raise UsageError(f"step_size must be a positive number of pixel units, got {step_size}")
 
     def attack(points: Points) -> Tensor:
-        if persist and not fgsm_start:
-            logits = points.logits(batch_size)
-        else:
-            first = scale_free if fgsm_start else objective
-            asked = [input_gradient(part.model, part.x, part.y, first) for part in points.split(batch_size)]
+        if fgsm_start:
+            asked = [input_gradient(part.model, part.x, part.y, scale_free) for part in points.split(batch_size)]
             logits, gradient = (torch.cat([answer[which] for answer in asked]) for which in (0, 2))
+        else:
+            logits = points.logits(batch_size)
         pursuit = Pursuit(points.x, broken=logits.argmax(-1) != points.y, persist=persist)
-        if not (persist or fgsm_start):
-            for at in pursuit.batches(batch_size):
-                some = points[at]
-                leap = along(threat, some.x, gradient.index_select(0, at))
-                said = outputs(some.model, leap)
-                pursuit.record(at, leap, objective(said, some.y), said.argmax(-1) != some.y)
         for restart in range(restarts):
             for at in pursuit.batches(batch_size):
                 some = points[at]
