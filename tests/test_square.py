@@ -197,7 +197,7 @@ def reference(model, x, y, norm, seed, queries, whole_plane):
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square_leaves_the_accuracy_that_the_reference_leaves_when_its_windows_reach_every_pixel(model, norm):
-    settings, seeds = {"eps": EPS[norm], "norm": norm}, range(2)
+    settings, seeds = {"eps": EPS[norm], "norm": norm}, range(4)  # one seed has a standard deviation of .004
     ours = [accuracy(model, square(model, *POINTS, seed=seed, **settings), POINTS[1]) for seed in seeds]
     theirs = [accuracy(model, reference(model, *POINTS, norm, seed, 1000, True), POINTS[1]) for seed in seeds]
     assert abs(sum(ours) - sum(theirs)) / len(ours) <= 0.0075

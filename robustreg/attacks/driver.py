@@ -154,7 +154,8 @@ def _fgsm(points: Points, threats: list[ThreatModel], batch_size: int) -> tuple[
         moved = (along(threat, part.x, gradient) for threat in threats[1:])
         said = [logits.argmax(-1), *(outputs(part.model, image).argmax(-1) for image in moved if len(image))]
         flat = gradient.reshape(len(gradient), math.prod(gradient.shape[1:]))
-        useless = (flat == 0).all(1) | ~flat.isfinite().all(1)
+        largest = flat.abs().amax(1) if flat.numel() else flat.new_zeros(len(flat))
+        useless = ~((largest > 0) & (largest < math.inf))  # NaN, too
         found.append((logits.T, torch.stack(said).expand(len(threats), -1) == part.y, useless))
     logits, correct, useless = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
     return logits.T, correct, useless

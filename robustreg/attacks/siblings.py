@@ -35,7 +35,9 @@ class Siblings(nn.Module):
         super().__init__()
         self.models = nn.ModuleList(models)
         self.sizes = list(sizes)
-        owner = torch.arange(len(models)).repeat_interleave(torch.tensor(sizes)).to(x.device)
+        owner = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        if len(models) > 1:
+            owner = torch.arange(len(models)).repeat_interleave(torch.tensor(sizes)).to(x.device)
         self.chain = None
         if len(models) > 1 and min(sizes) and x.is_floating_point():
             first = [part[torch.arange(LEAST, device=x.device) % len(part)] for part in x.split(list(sizes))]
@@ -137,7 +139,9 @@ class _Plan:
     @staticmethod
     def of(siblings: Siblings) -> _Plan:
         owner = siblings.owner
-        counts = torch.bincount(owner, minlength=len(siblings.models)).tolist()
+        counts = [len(owner)]
+        if len(siblings.models) > 1:
+            counts = torch.bincount(owner, minlength=len(siblings.models)).tolist()
         present = [number for number, count in enumerate(counts) if count]
         if len(present) <= 1 and (not present or counts[present[0]] >= LEAST):
             return _Plan(counts, present[0] if present else 0, [], None, None)
