@@ -56,7 +56,10 @@ def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
     device = device_of(model)
     with untraced(model), torch.inference_mode():
         return [
-            torch.cat([model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)] or [torch.empty(0, 1)])
+            torch.cat(
+                [model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)]
+                or [torch.empty(0, 1, device=device)]
+            )
             for split in splits
         ]
 

@@ -86,9 +86,9 @@ class Objective(nn.Module):
             logits = self.network(x)
             self.passes += 1
             terms = {BASE_TERM: self.base_loss(logits, y)}
-            known |= (
-                {"params": self._parameters_now(), "logits": logits} if self._looks_at_params else {"logits": logits}
-            )
+            known["logits"] = logits
+            if self._looks_at_params:
+                known["params"] = self._parameters_now()
             for call in self._hooks["penalty"]:
                 call.merge(terms, call(rng, known, x=x, y=y))
         loss = terms[BASE_TERM]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,16 @@ from robustreg.hookspecs import hookimpl
 from robustreg.noise import fold, seed_key
 from robustreg.recipe import Recipe
 from robustreg.regularizer import Regularizer
-from robustreg.regularizers import L1, Dropout, EarlyStopping, LearningRate, Mixup, regularizers
+from robustreg.regularizers import (
+    L1,
+    Dropout,
+    EarlyStopping,
+    FGSMTraining,
+    Flip,
+    LearningRate,
+    Mixup,
+    regularizers,
+)
 from robustreg.session import Run
 from robustreg.testing.bench import Bench
 from robustreg.testing.cohorts import compare, trained
@@ -30,14 +39,6 @@ from robustreg.training import train
 DIGITS = load_data("digits", seed=0, train=120, val=40, test=20)
 RECIPE = Recipe(epochs=3, batch_size=32)
 PAIRS = list(itertools.combinations(regularizers(), 2))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def mlp(width: int = 16) -> nn.Sequential:
@@ -153,10 +154,64 @@ def test_nothing_of_the_cohort_is_left_in_its_runs() -> None:
     assert weights(runs[1]).abs().sum() > 1
 
 
-def test_a_stack_of_one_has_the_bits_of_the_same_run_among_others() -> None:
-    whole = train_cohort(members(3), recipe=RECIPE, together=True)
-    (one,) = train_cohort(members(3)[1:2], recipe=RECIPE, together=True)
-    assert torch.equal(weights(one), weights(whole[1]))
+def convolutional() -> nn.Module:
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 64, 10))
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), head)
+
+
+@pytest.mark.parametrize("make", [mlp, convolutional])
+def test_a_run_alone_in_a_stack_has_the_bits_it_has_among_others(make: Any) -> None:
+    recipe, every = RECIPE.changed(epochs=8), members(6, EarlyStopping(1), make=make)
+    whole = train_cohort(every, recipe=recipe, together=True)
+    assert len({len(run.history) for run in whole}) > 1  # so that some run is the last one left
+    for member, wanted in zip(every, whole, strict=True):
+        (one,) = train_cohort([member], recipe=recipe, together=True)
+        assert torch.equal(weights(one), weights(wanted))
+        assert one.history == wanted.history
+        assert one.gradient_passes == wanted.gradient_passes
+
+
+class Learner(Regularizer):
+    """Has a parameter of its own, which no optimizer of the network moves."""
+
+    name = "learner"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    @hookimpl
+    def penalty(self, logits: Tensor) -> Mapping[str, Tensor]:
+        return {"learner": 0.3 * self.scale * logits.square().mean()}
+
+
+class Lends(Learner):
+    """Puts its own layer into the network."""
+
+    name = "lends"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(10, 10)
+
+    @hookimpl
+    def prepare(self, model: nn.Module) -> nn.Module:
+        return nn.Sequential(model, self.layer)
+
+
+def test_parameters_of_a_regularizer_are_left_to_it() -> None:
+    runs, alone = (train_cohort(members(3, Learner()), recipe=RECIPE, together=choice) for choice in (True, False))
+    assert [run.cohort for run in runs] == [3, 3, 3]
+    assert close(runs, alone)
+    runs, alone = (train_cohort(members(3, Lends()), recipe=RECIPE, together=choice) for choice in (True, False))
+    assert "share parameters" in runs[0].note
+    assert all(torch.equal(weights(run), weights(one)) for run, one in zip(runs, alone, strict=True))
+
+
+def test_whether_noise_is_drawn_at_all_keeps_runs_in_separate_stacks() -> None:
+    assert structure(Flip(0.5)) == structure(Flip(0.25))
+    assert structure(Flip(0.5, vertical=0.5)) != structure(Flip(0.5))
+    assert structure(FGSMTraining(0.1, clean=0.5)) != structure(FGSMTraining(0.1))
 
 
 @pytest.mark.skipif(bool(local.problem()), reason=local.problem())
@@ -270,13 +325,25 @@ def test_shared_weights_stay_shared() -> None:
     assert close(runs, train_cohort(members(3, make=Tied), recipe=RECIPE, together=False))
 
 
-def test_a_wide_network_is_trained_alone_because_stacking_it_is_no_faster() -> None:
-    def wide() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3000), nn.ReLU(), nn.Linear(3000, 3000), nn.Linear(3000, 10))
+@pytest.mark.parametrize(
+    ("alone", "stacked", "cohort"), [(0.02, 0.05, 1), (0.02, 0.03, 2), (0.05, 0.01, 1)], ids=["no", "yes", "too slow"]
+)
+def test_runs_are_stacked_where_a_step_of_the_stack_takes_less_time_a_run(
+    alone: float, stacked: float, cohort: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces = iter((alone, stacked))
 
-    runs = train_cohort(members(2, make=wide), recipe=Recipe(epochs=1, batch_size=60))
-    assert [run.cohort for run in runs] == [1, 1]
-    assert runs[0].note == "trained alone: stacked it is no faster"
+    def pace(step: Callable[[], Any], device: str, times: int = 5) -> float:
+        step()
+        return next(paces)
+
+    monkeypatch.setattr("robustreg.cohort.trial._pace", pace)
+    runs = train_cohort(members(2), recipe=RECIPE)
+    assert [run.cohort for run in runs] == [cohort] * 2
+    assert runs[0].note == ("" if cohort > 1 else "trained alone: stacked it is no faster")
+    monkeypatch.undo()  # The trial has left no trace.
+    wanted = train_cohort(members(2), recipe=RECIPE, together=cohort > 1)
+    assert all(torch.equal(weights(run), weights(one)) for run, one in zip(runs, wanted, strict=True))
 
 
 def test_a_stack_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,5 +391,7 @@ def test_mistakes_are_told_before_anything_is_trained() -> None:
         train_many(mlp, L1(), DIGITS, seeds=[0])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no setting 'epoch'"):
         train_many(mlp, [], DIGITS, seeds=[0], epoch=3)
+    with pytest.raises(UsageError, match=r"make_model must be a function .*, got Sequential"):
+        train_many(mlp(), [], DIGITS, seeds=2)
     with pytest.raises(UsageError, match="processes must be at least 1, got 0"):
         train_many(mlp, [], DIGITS, seeds=[0], processes=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,14 +24,6 @@ from robustreg.regularizers import L2, Cosine, EarlyStopping, Mixup, Shift
 from robustreg.training import Recipe, Session, train
 
 CLASSES = ("a", "b", "c")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def as_splits(*parts: tuple[Tensor, Tensor]) -> Splits:

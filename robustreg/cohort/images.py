@@ -33,9 +33,11 @@ class Rows:
     def whole(self) -> Tensor:
         """Return all, `(runs, n, ...)`."""
         if self._whole is None:
-            runs = len(self._start)
+            runs, places = len(self._start), torch.arange(len(self._start), device=self.data.device)
             if not self._start.any():
                 self._whole = self.data[: self.count].unsqueeze(0).expand(runs, *[-1] * self.data.ndim)
+            elif torch.equal(self._start, places * self.count):
+                self._whole = self.data[: runs * self.count].unflatten(0, (runs, self.count))
             else:
                 self._whole = self.take(torch.arange(self.count, device=self.data.device).expand(runs, -1))
         return self._whole

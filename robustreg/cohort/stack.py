@@ -3,7 +3,8 @@
 A stack holds the parameters and buffers of all its runs, one tensor a name with the runs along its first dimension.
 The objective is called once, through `vmap`, with slices of them; autograd and the optimizer work on the stack. Each
 run keeps its own objective, whose tensors are views of the stack, so that hooks which are called run by run see the
-network they belong to.
+network they belong to. A stack never has one row: a run that is left alone in it is computed twice, since a batch of
+one matrix or image is rounded in another way, and the bits of a run must not depend on its company.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,13 @@ from ..training import look
 from .images import Images
 from .likeness import structure
 
-VECTOR = 64  # entries; a vector register takes 16 at most
-WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
-
-
 if TYPE_CHECKING:
     from ..data.split import Split, Splits
+
+NETWORK = "network."  # what the objective calls its network's tensors
+T = TypeVar("T")
+VECTOR = 64  # entries: a multiple of what any vector register takes
+WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
 
 
 class Stack:
@@ -53,14 +55,29 @@ class Stack:
         self._ties = len([*self.worker.named_parameters(remove_duplicate=False)]) > len([*self.worker.parameters()])
         self._device = sessions[0].device
         self._train, self._val = (
-            Images([getattr(one, part) for one in splits], self.worker, self._device) for part in ("train", "val")
+            Images([getattr(one, part) for one in self._rows(splits)], self.worker, self._device)
+            for part in ("train", "val")
         )
         weights = sum(value.numel() for value in self.worker.network.parameters())
         self._wide = weights > WIDE and torch.device(self._device).type == "cpu"
-        params, buffers = stack_module_state([session.objective for session in sessions])
+        params, buffers = stack_module_state([session.objective for session in self._rows(sessions)])
         self.state: dict[str, Tensor] = {**params, **buffers}
+        trained = [f"{NETWORK}{name}" for name, one in self.worker.network.named_parameters() if one.requires_grad]
+        if not self.state.keys() >= set(trained):
+            raise ValueError("a regularizer and the network share parameters")
+        for name in self.state.keys() - set(trained):  # parameters of regularizers, too, are theirs to change
+            self.state[name] = self.state[name].detach()
         self._optimizer = self.recipe.build(self._groups())
         self._bind()
+
+    @property
+    def rows(self) -> int:
+        """The number of runs that are computed."""
+        return max(2, len(self.sessions))
+
+    def _rows(self, values: Sequence[T]) -> list[T]:
+        """One value a row, of one a run."""
+        return [*values] * (self.rows // len(values))
 
     @property
     def share_done(self) -> float:
@@ -94,19 +111,19 @@ class Stack:
         means = _by_run({name: total / count for name, total in sums.items()})
         metrics = self.look()
         share = (time.perf_counter() - started) / len(self.sessions)
-        for session, mean, rate, seen in zip(self.sessions, means, rates, metrics, strict=True):
+        for session, mean, rate, seen in zip(self.sessions, means, rates, metrics, strict=False):  # a row may be a copy
             session.objective.passes = self.worker.passes
             self._seconds[session] += share
             session.end_epoch(mean, learning_rate=rate, **seen)
         self.keep([at for at, session in enumerate(self.sessions) if session.running])
 
     def step(self, where: Tensor, keys: Tensor, rates: Sequence[float]) -> dict[str, Tensor]:
-        """Make one update and return the losses and their terms, `(runs,)` each.
+        """Make one update and return the losses and their terms, `(rows,)` each.
 
         Args:
-            where: positions of the images to learn from, int64 `(runs, batch)`.
-            keys: the randomness of the step, int64 `(runs,)`.
-            rates: the learning rate of each run.
+            where: positions of the images to learn from, int64 `(rows, batch)`.
+            keys: the randomness of the step, int64 `(rows,)`.
+            rates: the learning rate of each row.
         """
 
         def one(x: Tensor, y: Tensor, key: Tensor, *tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -140,15 +157,15 @@ class Stack:
         """Return what `training.look` says of each run."""
         if self._wide:
             return [look(one.objective, self._parts(at)) for at, one in enumerate(self.sessions)]
-        network, prefix = self.worker.network.eval(), "network."
-        weights = [self.state[prefix + name].detach() for name, _ in network.named_parameters()]
+        network = self.worker.network.eval()
+        weights = [self.state[NETWORK + name].detach() for name, _ in network.named_parameters()]
         norms = [torch.linalg.vector_norm(one.flatten(1), dim=1).double() for one in weights]
         found = {"frobenius_norm": torch.stack(norms).square().sum(0).sqrt()}
 
         def forward(state: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(network, state, (x,), tie_weights=self._ties)
 
-        own = {name[len(prefix) :]: value for name, value in self.state.items() if name.startswith(prefix)}
+        own = {name[len(NETWORK) :]: value for name, value in self.state.items() if name.startswith(NETWORK)}
         with torch.no_grad():
             own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
             for part, images in (("train", self._train), ("val", self._val)):
@@ -171,9 +188,9 @@ class Stack:
         if not left:
             self.sessions = []
             return
-        at = torch.tensor(left, dtype=torch.int64, device=self._device)
         stacked, momenta = self._learned(), self._optimizer.state
         self.sessions = [self.sessions[index] for index in left]
+        at = torch.tensor(self._rows(left), dtype=torch.int64, device=self._device)
         self.state = {
             name: value.detach()[at].requires_grad_(value.requires_grad) for name, value in self.state.items()
         }
@@ -201,8 +218,8 @@ class Stack:
                 session.step = 0
 
     def keys(self) -> Tensor:
-        """Return the key of each run, int64 `(runs,)`."""
-        return torch.tensor([session.key for session in self.sessions], device=self._device)
+        """Return the key of each row, int64 `(rows,)`."""
+        return torch.tensor(self._rows([session.key for session in self.sessions]), device=self._device)
 
     def _learned(self) -> list[Tensor]:
         return [value for value in self.state.values() if value.requires_grad]
@@ -234,7 +251,7 @@ class Stack:
         base = self.recipe.learning_rate
         first = dict(zip(schedules, self.sessions, strict=True))
         rate = {which: base * session.objective.learning_rate(progress, base) for which, session in first.items()}
-        return [rate[which] for which in schedules]
+        return self._rows([rate[which] for which in schedules])
 
 
 def _schedule(session: Session) -> str:

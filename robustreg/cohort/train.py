@@ -28,7 +28,7 @@ def train_many(
     regularizers: Iterable[Regularizer],
     splits: Splits,
     *,
-    seeds: Iterable[int],
+    seeds: int | Iterable[int],
     device: str = "cpu",
     task: str = "classification",
     together: bool | None = None,
@@ -42,7 +42,7 @@ def train_many(
         make_model: returns a network with weights drawn from torch's global generator, which is seeded for each run.
         regularizers: instances; every run has copies of its own.
         splits: the same for all runs; see `train`.
-        seeds: decide initial weights, batch order and all noise.
+        seeds: how many (0, 1, ...) or which; they decide initial weights, batch order and all noise.
         device: a torch device.
         task: "classification" or "regression".
         together: train in stacked steps or one after the other; None takes what a short trial finds faster.
@@ -55,8 +55,11 @@ def train_many(
         PluginError: when a regularizer fails.
     """
     chosen = checked(nn.Identity(), regularizers, splits)
+    if isinstance(make_model, nn.Module) or not callable(make_model):
+        got = type(make_model).__name__
+        raise UsageError(f"make_model must be a function that returns a new network, got {got}; use lambda: ...")
     members = []
-    for seed in seeds:
+    for seed in range(seeds) if isinstance(seeds, int) else seeds:
         with torch.random.fork_rng():
             torch.manual_seed(int(fold(seed_key(seed), "weights")))
             members.append(Member(make_model(), chosen, splits, seed))

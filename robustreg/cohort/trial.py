@@ -45,11 +45,11 @@ def try_stack(
         if SLOW < pace < math.inf:
             return None, "trained alone: stacked it is no faster"
         stack = stack_of(members, recipe, device, task)
-        where = torch.arange(min(recipe.batch_size, len(parts[0])), device=device).expand(len(members), -1)
+        where = torch.arange(min(recipe.batch_size, len(parts[0])), device=device).expand(stack.rows, -1)
         with stack.rehearsal():
             stack.look()  # must run, too
             stack.worker.train()
-            step = partial(stack.step, where, stack.keys(), [0.0] * len(members))
+            step = partial(stack.step, where, stack.keys(), [0.0] * stack.rows)
             stacked = _pace(step, device, times=1 if together else 5) / len(members)
     except Exception as error:  # whatever a model or a plugin raises inside vmap, it may be sound outside
         lines = str(error).strip().splitlines() or [""]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -118,13 +118,8 @@ def _train(plan: Plan, jobs: Sequence[_Job], note: Note) -> None:
 
     def train(jobs: Sequence[_Job], tell: Callable[[float], None]) -> None:
         members = [job.member for job in jobs if job.member is not None]
-        lonely = plan.together and len(members) == 1
-        if lonely:  # beside a twin of itself, since a stack rounds in another way than a training alone
-            members.append(replace(members[0], splits=replace(members[0].splits)))
         found = train_cohort(members, recipe=recipe, device=plan.device, together=plan.together, on_epoch=tell)
-        if lonely:
-            found[0].seconds, found[0].cohort = found[0].seconds + found[1].seconds, 1
-        for job, run in zip(jobs, found, strict=not lonely):
+        for job, run in zip(jobs, found, strict=True):
             job.trained = run
 
     if len(jobs) > 1:
