@@ -8,7 +8,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from robustreg import hookspecs, regularizers
 from robustreg.cli.compare import command as compare_command
@@ -106,7 +108,10 @@ def test_the_table_of_the_fgsm_page_is_the_mean_of_the_runs_kept_beside_it() -> 
         assert cells[:3] == [f"{mean(runs, column):.1f}" for column in columns]
         if arm != "none":
             fgsm, worst = (mean(runs, column) - mean(base, column) for column in columns[1:])
-            assert cells[3] == f"{fgsm:+.1f}" and cells[4].startswith(f"{worst:+.1f} [")
+            pairs = zip(runs, base, strict=True)
+            gains = [100 * (float(run[columns[2]]) - float(own[columns[2]])) for run, own in pairs]
+            low, high = scipy.stats.t.interval(0.95, 9, np.mean(gains), scipy.stats.sem(gains))
+            assert cells[3:5] == [f"{fgsm:+.1f}", f"{worst:+.1f} [{low:+.1f}, {high:+.1f}]"]
 
 
 def test_the_text_of_the_fgsm_page_quotes_the_runs_kept_beside_it() -> None:
