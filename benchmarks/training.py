@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -47,8 +46,9 @@ def run(
     epochs: Mapping[str, int] = EPOCHS,
     processes: int | None = None,
 ) -> Table:
-    """Time `train_many` for so many seeds against as many plain runs."""
+    """Time `train_many` for so many seeds, on as many processes as there are cores, against as many plain runs."""
     table = Table("training", "(b) Many seeds against the best plain loop")
+    processes = processes or default_threads()
     for name in models:
         best, notes = plain_threads(name, epochs[name])
         table.notes.append(notes)
@@ -63,12 +63,9 @@ def run(
     return table
 
 
-def many(name: str, count: int, epochs: int, splits: Any, processes: int | None = None) -> list[Run]:
+def many(name: str, count: int, epochs: int, splits: Any, processes: int = 1) -> list[Run]:
     """Train `count` seeds our way."""
-    extra: dict[str, Any] = {"processes": processes} if processes is not None else {}
-    known = inspect.signature(train_many).parameters
-    extra = {key: value for key, value in extra.items() if key in known}
-    return train_many(build(name), [], splits, seeds=range(count), epochs=epochs, **extra)
+    return train_many(build(name), [], splits, seeds=range(count), epochs=epochs, processes=processes)
 
 
 def plain_threads(name: str, epochs: int, rounds: int = 5) -> tuple[int, str]:
@@ -88,7 +85,7 @@ def plain_threads(name: str, epochs: int, rounds: int = 5) -> tuple[int, str]:
     )
 
 
-def _compare(table: Table, name: str, count: int, best: int, rounds: int, epochs: int, processes: int | None) -> None:
+def _compare(table: Table, name: str, count: int, best: int, rounds: int, epochs: int, processes: int) -> None:
     splits, data = digits()
     some = {1: 1, 10: 5, 64: 4}.get(count, count)
     found: dict[str, list[float]] = {}
@@ -99,7 +96,7 @@ def _compare(table: Table, name: str, count: int, best: int, rounds: int, epochs
         found["plain"] = [val for _, val in runs]
 
     def ours() -> None:
-        with threads(1):
+        with threads(best if count == 1 else 1):  # one run has the threads that are best for the plain one
             runs = many(name, count, epochs, splits, processes)
         found["ours"] = [run.history[-1]["val_accuracy"] for run in runs]
 
@@ -114,6 +111,7 @@ def _compare(table: Table, name: str, count: int, best: int, rounds: int, epochs
         target=TARGETS.get((name, count), FLOOR),
         our_ms_a_run_epoch=1e3 * Spread.of(seconds["ours"]).median / count / epochs,
         plain_ms_a_run_epoch=1e3 * Spread.of(seconds["plain"]).median / some / epochs,
+        our_processes=min(processes, count),
         our_accuracy=means["ours"].median,
         plain_accuracy=means["plain"].median,
         plain_threads=best,
