@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from torch import Tensor, nn
 
 from .errors import DataError, UsageError
 from .plugins import Catalogue
+from .regularizer import Regularizer
 from .resolve import Buildable, is_import, model_of
 
 _KEY = "robustreg"  # one metadata entry, since the file format does not keep the order of several
+_AROUND = "at_inference"  # regularizers that a network computes with
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of a network's state on the CPU, as a file can hold it."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def around(regularizers: Iterable[Regularizer]) -> dict[str, Any]:
+    """Return what a manifest says of the regularizers that the network computes with after training, too."""
+    found = [member.settings() | {"name": type(member).name} for member in regularizers if member.at_inference]
+    return {_AROUND: found} if found else {}
 
 
 def to_bytes(weights: dict[str, Tensor], manifest: dict[str, Any]) -> bytes:
@@ -87,8 +96,21 @@ def restore(path: str | Path, catalogue: Catalogue, model: Buildable | None = No
     shape = tuple(manifest.get("shape", sizes.get("shape", ())))
     _, build = model_of(name, catalogue)
     network = build(shape, int(manifest.get("classes", sizes.get("classes", 0))))
+    for settings in manifest.get(_AROUND, ()):
+        network = _inside(network, settings, catalogue, path)
     _fill(network, weights, path, str(name))
     return network.eval()
+
+
+def _inside(network: nn.Module, settings: Mapping[str, Any], catalogue: Catalogue, path: str | Path) -> nn.Module:
+    """The network as a regularizer that was named in a manifest finishes it."""
+    knobs = dict(settings)
+    name = str(knobs.pop("name", ""))
+    kind = catalogue.offers["regularizers"].get(name)
+    if kind is None or not kind.at_inference:
+        raise UsageError(f"the network of {path} computes with the regularizer {name!r}, which is not installed here")
+    found: nn.Module | None = kind(**knobs).finish(network)
+    return network if found is None else found
 
 
 def load_into(network: nn.Module, path: str | Path, name: str) -> None:

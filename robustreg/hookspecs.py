@@ -2,10 +2,12 @@
 
 `x` is `(batch, *shape)` floats in [0, 1] pixel units. `y` is `(batch, classes)` rows that are distributions
 (in regression: `(batch, outputs)` targets). `predict(x, params=None)` gives logits and `loss(x, y, params=None)` the
-mean base loss; both are the network without side effects. `rng` is the plugin's own `noise.Rng` for this step.
+mean base loss; both are the network without side effects, in evaluation mode with `training=False`. `progress` is the
+share of training that is done, in [0, 1). `rng` is the plugin's own `noise.Rng` for this step.
 
-In `batch` and `penalty`: no `.item()`, no `if` on a tensor, no in-place edits, randomness only from `rng`, gradients
-through `torch.func`. An implementation takes only the arguments it needs.
+In `batch`, `weights`, `penalty`, `gradient` and `after_step`: no `.item()`, no `if` on a tensor, no in-place edits (but
+of the plugin's own buffers), randomness only from `rng`, gradients through `torch.func`. An implementation takes only
+the arguments it needs.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from .attacks.attack import Attack
     from .data.dataset import DataSource
+    from .data.split import Split
     from .measures.measure import Measure
     from .models.model import ModelSource
     from .noise import Rng
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 Predict = Callable[..., "Tensor"]
 Loss = Callable[..., "Tensor"]
+Weights = Mapping[str, "Tensor"]
+Fit = Callable[..., "nn.Module"]
 
 PROJECT = "robustreg"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -63,37 +68,67 @@ class Catalogue:
 
 
 class Training:
-    """Where a regularizer acts on a run. Implemented by methods of a `Regularizer`; every hook returns its effect."""
+    """Where a regularizer acts on a run. Implemented by methods of a `Regularizer`; every hook returns its effect.
+
+    `params`, `gradients` and `before` map the names of the network's parameters to tensors.
+    """
 
     @hookspec
-    def prepare(self, model: nn.Module) -> nn.Module | None:
-        """Before training: return the network to train instead. Chained."""
+    def prepare(self, model: nn.Module, fit: Fit) -> nn.Module | None:
+        """Before training: return the network to train instead. Chained.
+
+        `fit(model, *regularizers)` returns a copy of `model` trained on the same data with the same recipe and seed.
+        """
 
     @hookspec
-    def batch(self, x: Tensor, y: Tensor, predict: Predict, loss: Loss, rng: Rng) -> tuple[Tensor, Tensor] | None:
+    def before_epoch(self, x: Tensor, y: Tensor, epoch: int, rng: Rng) -> tuple[Tensor, Tensor] | None:
+        """Before each epoch: return the training set to learn from in it, as many images. Chained.
+
+        `x` is the whole set as the split keeps it (uint8 or floats), `y` its labels or rows. Called run by run.
+        """
+
+    @hookspec
+    def batch(
+        self, x: Tensor, y: Tensor, predict: Predict, loss: Loss, progress: float, rng: Rng
+    ) -> tuple[Tensor, Tensor] | None:
         """Before the forward pass: return the batch to learn from instead. Chained."""
+
+    @hookspec
+    def weights(self, params: Weights, x: Tensor, y: Tensor, loss: Loss, progress: float, rng: Rng) -> Weights | None:
+        """Before the forward pass: return the weights at which the loss and its gradient are taken. Chained."""
 
     @hookspec
     def penalty(
         self,
-        params: Mapping[str, Tensor],
+        params: Weights,
         x: Tensor,
         y: Tensor,
         logits: Tensor,
         predict: Predict,
         loss: Loss,
+        progress: float,
         rng: Rng,
     ) -> Mapping[str, Tensor] | None:
         """After the forward pass: return named scalars to add to the loss. Summed."""
+
+    @hookspec
+    def gradient(self, params: Weights, gradients: Weights, progress: float, rng: Rng) -> Weights | None:
+        """After the backward pass: return the gradients to follow instead. Chained."""
 
     @hookspec
     def learning_rate(self, progress: float, base: float) -> float | None:
         """Before the update: return a factor of the `base` learning rate at `progress` in [0, 1). Multiplied."""
 
     @hookspec
-    def after_epoch(self, epoch: int, metrics: Mapping[str, float], model: nn.Module) -> bool | None:
-        """After each epoch: look, and return True to stop. Any."""
+    def after_step(
+        self, params: Weights, before: Weights, learning_rate: Tensor, progress: float, rng: Rng
+    ) -> Weights | None:
+        """After the update of the weights `before` to `params`: return the weights to go on with. Chained."""
 
     @hookspec
-    def finish(self, model: nn.Module) -> nn.Module | None:
-        """After training: return the network to keep instead. Chained."""
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float], model: nn.Module, val: Split) -> bool | None:
+        """After each epoch: look, and return True to stop. Any. `val` is the validation split."""
+
+    @hookspec
+    def finish(self, model: nn.Module, train: Split | None) -> nn.Module | None:
+        """After training: return the network to keep. Chained. `train` is the un-augmented training split, if any."""

@@ -5,30 +5,28 @@ A researcher can use it without our trainer: `loss, terms = objective(x, y, key)
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
-from importlib import metadata
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
-import pluggy
 import torch
-from pluggy import HookCaller, HookImpl
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
-from . import hookspecs
-from .errors import PluginError, RobustregError, UsageError
+from .errors import UsageError
+from .hooks import check_hooks, plain, training_hooks
+from .hookspecs import Fit, Weights
 from .layers import keyed, noisy_layers
 from .noise import Key, Rng
 from .regularizer import Regularizer
 
+if TYPE_CHECKING:
+    from .data.split import Split
+
+__all__ = ["BASE_TERM", "Objective", "check_hooks"]
+
 BASE_TERM = "loss"
-_ARGUMENTS = {
-    name: frozenset(inspect.signature(hook).parameters)
-    for name, hook in vars(hookspecs.Training).items()
-    if not name.startswith("_")
-}
 
 
 class Objective(nn.Module):
@@ -39,6 +37,7 @@ class Objective(nn.Module):
             it or return another in `prepare`; the network to train and to keep is `objective.network`.
         regularizers: instances, in the order their `prepare` and `batch` hooks run.
         task: "classification" (cross-entropy on rows of probabilities) or "regression" (mean squared error).
+        fit: what `prepare` hooks train other networks with, see `hookspecs`; without it a hook that asks for it fails.
 
     Raises:
         UsageError: for two regularizers of one name, or one that does not fit the task.
@@ -46,7 +45,12 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, regularizers: Iterable[Regularizer] = (), *, task: str = "classification"
+        self,
+        model: nn.Module,
+        regularizers: Iterable[Regularizer] = (),
+        *,
+        task: str = "classification",
+        fit: Fit | None = None,
     ) -> None:
         super().__init__()
         if task not in ("classification", "regression"):
@@ -57,16 +61,30 @@ class Objective(nn.Module):
         self._classes: int | None = None
         self._places: list[tuple[str, dict[str, nn.Parameter | None], str]] | None = None
         members = list(regularizers)
-        self._hooks = _training_hooks(members, task)
-        taken = {name for hook in ("batch", "penalty") for call in self._hooks[hook] for name in call.takes}
-        self._looks_at_rows, self._looks_at_params = bool(taken & {"y", "loss"}), "params" in taken
+        self._hooks = training_hooks(members, task)
+        taken = {name for hook in ("batch", "weights", "penalty") for call in self._hooks[hook] for name in call.takes}
+        self._looks_at_rows = bool(taken & {"y", "loss"})
+        self._looks_at_params = "params" in taken or bool(self._hooks["weights"])
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
         for call in self._hooks["prepare"]:
-            model = call.next(model)
+            model = call.next(model, fit=fit or _no_fit)
         self.network = model
         self._noisy = noisy_layers(model)
 
-    def forward(self, x: Tensor, y: Tensor, key: Key) -> tuple[Tensor, dict[str, Tensor]]:
+    def has(self, hook: str, takes: str | None = None) -> bool:
+        """Return whether a regularizer implements this training hook, and with this argument."""
+        return any(takes is None or takes in call.takes for call in self._hooks[hook])
+
+    def before_epoch(self, x: Tensor, y: Tensor, epoch: int, key: Key) -> tuple[Tensor, Tensor]:
+        """Return the training set to learn from in an epoch: `x` and `y` passed through every `before_epoch` hook."""
+        rng = Rng(key, x.device)
+        for call in self._hooks["before_epoch"]:
+            changed = call(rng, {"epoch": epoch}, x=x, y=y)
+            if changed is not None:
+                x, y = call.pair(changed, len(x))
+        return x, y
+
+    def forward(self, x: Tensor, y: Tensor, key: Key, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to minimize and its named terms, which add up to it.
 
         Args:
@@ -74,21 +92,26 @@ class Objective(nn.Module):
             y: `(batch,)` int64 labels or `(batch, classes)` rows that are distributions; in regression
                 `(batch, outputs)` targets.
             key: the randomness of this step, an int or an int64 tensor: equal keys give equal noise.
+            progress: share of training that is done; 1 for regularizers at their full strength.
         """
         rng = Rng(key, x.device)
         with keyed(self._noisy, rng.split("network")) if self._noisy else nullcontext():
             y = self.rows(x, y) if self._looks_at_rows else y
-            known: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss}
+            known: dict[str, Any] = {"predict": self._predict, "loss": self._pure_loss, "progress": progress}
             for call in self._hooks["batch"]:
                 changed = call(rng, known, x=x, y=y)
                 if changed is not None:
                     x, y = call.pair(changed)
-            logits = self.network(x)
+            if self._looks_at_params:
+                known["params"] = self.parameters_now()
+            if self._hooks["weights"]:
+                moved = self._chain("weights", rng.split("weights"), known, "params", x=x, y=y)
+                logits = functional_call(self.network, dict(moved), (x,))
+            else:
+                logits = self.network(x)
             self.passes += 1
             terms = {BASE_TERM: self.base_loss(logits, y)}
             known["logits"] = logits
-            if self._looks_at_params:
-                known["params"] = self._parameters_now()
             for call in self._hooks["penalty"]:
                 call.merge(terms, call(rng, known, x=x, y=y))
         loss = terms[BASE_TERM]
@@ -96,6 +119,37 @@ class Objective(nn.Module):
             if name != BASE_TERM:
                 loss = loss + term
         return loss, terms
+
+    @torch.no_grad()
+    def gradient(self, gradients: Weights, key: Key, progress: float = 1.0) -> Weights:
+        """Return the gradients to follow: those of the loss passed through every `gradient` hook."""
+        known = {"params": self.parameters_now(), "gradients": gradients, "progress": progress}
+        return self._chain("gradient", self._rng(key, "gradient"), known, "gradients")
+
+    @torch.no_grad()
+    def after_step(self, before: Weights, learning_rate: float | Tensor, key: Key, progress: float = 1.0) -> Weights:
+        """Return the weights to go on with after an update: those of the network through every `after_step` hook.
+
+        Args:
+            before: the weights before the update; may be empty where no hook takes them.
+            learning_rate: of the update; hooks are given it as a 0-d float64 tensor.
+            key: the randomness of the step.
+            progress: share of training that is done.
+        """
+        rate = torch.as_tensor(learning_rate, dtype=torch.float64)
+        known = {"params": self.parameters_now(), "before": before, "learning_rate": rate, "progress": progress}
+        return self._chain("after_step", self._rng(key, "after_step"), known, "params")
+
+    def _rng(self, key: Key, hook: str) -> Rng:
+        device = next((tensor.device for tensor in self.network.parameters()), None)
+        return Rng(key, device).split(hook)
+
+    def _chain(self, hook: str, rng: Rng, known: Mapping[str, Any], what: str, **more: Any) -> Weights:
+        """Pass `known[what]`, tensors by name, through the implementations of a hook."""
+        value: Weights = known[what]
+        for call in self._hooks[hook]:
+            value = call.replaced(value, call(rng, known, **more, **{what: value}))
+        return value
 
     def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss of `(batch, outputs)` against rows of the same shape, or labels, before any penalty."""
@@ -121,147 +175,58 @@ class Objective(nn.Module):
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
         factor = 1.0
         for call in self._hooks["learning_rate"]:
-            given = call.expect(_plain(call(None, {"progress": progress, "base": base})), (int, float))
+            given = call.expect(plain(call(None, {"progress": progress, "base": base})), (int, float))
             factor *= 1.0 if given is None else float(given)
         return factor
 
-    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float], val: Split | None = None) -> bool:
         """Tell every regularizer that an epoch ended; return whether any wants to stop."""
-        known = {"epoch": epoch, "metrics": metrics, "model": self.network}
-        answers = [call.expect(_plain(call(None, known)), bool) for call in self._hooks["after_epoch"]]
+        known = {"epoch": epoch, "metrics": metrics, "model": self.network, "val": val}
+        answers = [call.expect(plain(call(None, known)), bool) for call in self._hooks["after_epoch"]]
         return any(answers)
 
-    def finish(self) -> nn.Module:
-        """Return the network to keep: after training, passed through every `finish` hook."""
+    def finish(self, train: Split | None = None) -> nn.Module:
+        """Return the network to keep: after training on `train`, passed through every `finish` hook."""
         model = self.network
         for call in self._hooks["finish"]:
-            model = call.next(model)
+            model = call.next(model, train=train)
         return model
 
-    def _parameters_now(self) -> dict[str, Tensor]:
+    def parameters_now(self) -> dict[str, Tensor]:
+        """Return the tensors that stand in the place of the network's parameters, by name."""
         # Their places are found once; what stands there changes when the objective is called with other tensors.
         if self._places is None:
             found = [(name, *name.rpartition(".")) for name, _ in self.network.named_parameters()]
             self._places = [(name, self.network.get_submodule(path)._parameters, last) for name, path, _, last in found]
         return {name: home[last] for name, home, last in self._places}  # type: ignore[misc]
 
-    def _predict(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
+    def _predict(self, x: Tensor, params: Weights | None = None, training: bool = True) -> Tensor:
         self.passes += 1
-        return self._outputs(x, params)
+        with nullcontext() if training else _evaluating(self.network):
+            return self._outputs(x, params)
 
-    def _outputs(self, x: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
+    def _outputs(self, x: Tensor, params: Weights | None = None) -> Tensor:
         # Buffers are cloned: a forward pass through BatchNorm in training mode must leave no trace.
         state = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         state.update(dict(self.network.named_parameters()) if params is None else params)
-        return torch.func.functional_call(self.network, state, (x,))
+        return functional_call(self.network, state, (x,))
 
-    def _pure_loss(self, x: Tensor, y: Tensor, params: Mapping[str, Tensor] | None = None) -> Tensor:
-        return self.base_loss(self._predict(x, params), y)
-
-
-def check_hooks(members: Iterable[Regularizer], task: str = "classification") -> None:
-    """Raise what `Objective` would raise for these regularizers, without a model."""
-    _training_hooks(list(members), task)
+    def _pure_loss(self, x: Tensor, y: Tensor, params: Weights | None = None, training: bool = True) -> Tensor:
+        return self.base_loss(self._predict(x, params, training), y)
 
 
-def _training_hooks(members: list[Regularizer], task: str) -> dict[str, list[_Call]]:
-    """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs.Training)
-    for member in reversed(members):
-        if not isinstance(member, Regularizer):
-            raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
-        if "." in member.name or hasattr(nn.ModuleDict, member.name):
-            raise PluginError(f"{_who(member)}: torch cannot keep a module of this name; rename the regularizer")
-        if manager.has_plugin(member.name):
-            raise UsageError(f"two regularizers are called {member.name!r}; give one of them another name=")
-        if task not in member.tasks:
-            raise UsageError(f"regularizer {member.name!r} works for {', '.join(member.tasks)}, not for {task}")
-        try:
-            manager.register(member, name=member.name)
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"{_who(member)}: {error}") from error
+def _no_fit(model: nn.Module, *regularizers: Regularizer) -> nn.Module:
+    raise UsageError("a regularizer wants to train another network first, and only train() and compare() can do that")
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put the network in evaluation mode, and each of its modules back into its own mode afterwards."""
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
     try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{_who(error.plugin)}: {error}") from error
-    for member in members:
-        for caller in manager.get_hookcallers(member) or ():
-            if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
-                raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
-    return {name: _calls(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
-
-
-def _calls(hook: HookCaller) -> list[_Call]:
-    """The implementations of a hook in call order."""
-    impls = hook.get_hookimpls()[::-1]
-    # pluggy calls the last ones latest first; here they too run in the order the user gave.
-    ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
-    return [_Call(impl, hook.name) for impl in ordered]
-
-
-class _Call:
-    """One implementation of a training hook: what it takes, and what it may return."""
-
-    def __init__(self, impl: HookImpl, hook: str) -> None:
-        self.function, self.hook = impl.function, hook
-        self.owner: Any = impl.plugin
-        known = _ARGUMENTS[hook]
-        self.takes = (*impl.argnames, *(name for name in impl.kwargnames if name in known))  # those with a default, too
-
-    def __call__(self, rng: Rng | None, known: Mapping[str, Any], **more: Any) -> Any:
-        """Return what it returns, given what it takes; a PluginError names it when it fails."""
-        given = {name: more[name] if name in more else known[name] for name in self.takes if name != "rng"}
-        if rng is not None and "rng" in self.takes:
-            given["rng"] = rng.split(self.owner.name)  # its own noise, whoever else draws
-        try:
-            return self.function(**given)
-        except RobustregError:
-            raise
-        except (Exception, SystemExit) as error:  # a plugin must not end the program
-            what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{_who(self.owner)} failed in {self.hook}(): {what}") from error
-
-    def expect(self, value: Any, kind: type | tuple[type, ...]) -> Any:
-        """Return the value it gave; a PluginError unless that is None or of the right kind."""
-        if value is not None and not isinstance(value, kind):
-            wanted = (kind if isinstance(kind, type) else kind[-1]).__name__
-            got = type(value).__name__
-            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {wanted} or None, got {got}")
-        return value
-
-    def next(self, model: nn.Module) -> nn.Module:
-        """Return the network that it puts in the place of `model`."""
-        # Compared with None, because an empty container of modules is false.
-        found = self.expect(self(None, {"model": model}), nn.Module)
-        return model if found is None else found
-
-    def pair(self, value: Any) -> tuple[Tensor, Tensor]:
-        """Return the batch it gave."""
-        if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
-            got = f"{value!r:.80}"
-            raise PluginError(f"{_who(self.owner)}: batch() must return the pair (x, y) or None, got {got}")
-        return value
-
-    def merge(self, terms: dict[str, Tensor], value: Any) -> None:
-        """Add the named terms it gave to `terms`."""
-        for name, term in (self.expect(value, Mapping) or {}).items():
-            if name in terms:
-                raise PluginError(f"{_who(self.owner)}: penalty() names a term {name!r}, which another one already has")
-            if not isinstance(term, Tensor) or term.ndim:
-                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
-                raise PluginError(f"{_who(self.owner)}: the penalty {name!r} must be a scalar tensor, got {shape}")
-            terms[name] = term
-
-
-def _plain(value: Any) -> Any:
-    """A scalar tensor as a Python number: knobs and state are tensors, and so is what is computed from them."""
-    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
-
-
-def _who(plugin: object) -> str:
-    """Name a regularizer with the distribution and version it comes from."""
-    module = type(plugin).__module__
-    found = metadata.packages_distributions().get(module.partition(".")[0], ())
-    origin = f"{found[0]} {metadata.version(found[0])}" if found else module
-    return f"regularizer {getattr(plugin, 'name', plugin)!r} ({origin})"
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -17,7 +17,17 @@ FUSED = ("cpu", "cuda")  # where torch has the whole update of all parameters as
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run is trained, apart from its regularizers. The learning rate is the base that schedules multiply."""
+    """How a run is trained, apart from its regularizers.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        optimizer: "sgd", "adam" or "adamw".
+        learning_rate: the base that schedules multiply.
+        momentum: of SGD; the decay of the first moment in Adam.
+        weight_decay: the optimizer's own.
+        shuffle: draw a new order each epoch; False keeps the order of the split.
+    """
 
     epochs: int = 20
     batch_size: int = 50
@@ -25,6 +35,7 @@ class Recipe:
     learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 0.0
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:

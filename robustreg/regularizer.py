@@ -116,6 +116,7 @@ class Regularizer(nn.Module):
     name: str = ""
     strength = Knob(1.0)
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    at_inference: ClassVar[bool] = False  # whether finish() changes how the network computes, and not its weights alone
     knobs: ClassVar[dict[str, Knob]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

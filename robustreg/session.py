@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .noise import Key, fold, seed_key
+from .errors import UsageError
+from .noise import Key, Rng, fold, seed_key
 from .objective import Objective
 from .recipe import Recipe
 from .regularizer import Regularizer
+
+if TYPE_CHECKING:
+    from .data.split import Split
 
 
 @dataclass
@@ -64,13 +68,21 @@ class Session:
         seed: int = 0,
         device: str = "cpu",
         task: str = "classification",
+        fit: Callable[..., Run] | None = None,
     ) -> None:
         self.seed, self.recipe, self.device = seed, recipe, device
         self.key = seed_key(seed)
         seed_torch(fold(self.key, "prepare"), device)
         # Copies: neither the model nor the regularizers that were passed in are changed by a training.
         members = [copy.deepcopy(member) for member in regularizers]
-        self.objective = Objective(copy.deepcopy(model), members, task=task).to(device)
+        self.taught = 0  # passes of networks that were trained first, for this one to learn from
+
+        def fitted(model: nn.Module, *others: Regularizer) -> nn.Module:
+            run = fit(model, *others)  # type: ignore[misc]  # only asked for where there is one
+            self.taught += run.gradient_passes
+            return run.model
+
+        self.objective = Objective(copy.deepcopy(model), members, task=task, fit=fit and fitted).to(device)
         self.initial_norms = norms(self.objective.network)
         self.epoch = 0
         self.step = 0
@@ -93,20 +105,56 @@ class Session:
         """Whether there is another epoch to train."""
         return self.epoch < self.recipe.epochs and not self.stopped and not self.diverged
 
-    def end_epoch(self, means: Mapping[str, float], **metrics: float) -> None:
+    def order(self, count: int) -> Tensor:
+        """Return the order in which the images are learned from in this epoch, int64 `(count,)`."""
+        if not self.recipe.shuffle:
+            return torch.arange(count)
+        return Rng(fold(fold(self.key, "order"), self.epoch)).permutation(count)
+
+    def images(self, train: Split) -> Split:
+        """Return the training set of this epoch: `train`, unless a `before_epoch` hook puts another in its place."""
+        if not self.objective.has("before_epoch"):
+            return train
+        if not isinstance(train.x, Tensor):
+            raise UsageError("a regularizer changes the training set before each epoch, so it must be in memory")
+        key = fold(fold(self.key, "before_epoch"), self.epoch)
+        x, y = self.objective.before_epoch(train.x, train.y, self.epoch, key)
+        return replace(train, x=x, y=y)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return the gradients that the last backward pass left, by the name of the parameter."""
+        named = self.objective.network.named_parameters()
+        return {name: parameter.grad for name, parameter in named if parameter.grad is not None}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights, by name."""
+        return {name: value.detach().clone() for name, value in self.objective.network.named_parameters()}
+
+    def take(
+        self, *, gradients: Mapping[str, Tensor] | None = None, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take over gradients or weights that hooks have returned."""
+        with torch.no_grad():
+            for name, parameter in self.objective.network.named_parameters():
+                if gradients and name in gradients:
+                    parameter.grad = gradients[name]
+                if weights and weights[name] is not parameter:
+                    parameter.copy_(weights[name])
+
+    def end_epoch(self, means: Mapping[str, float], val: Split | None = None, **metrics: float) -> None:
         """Take note of an epoch: its mean losses and what was seen after it; regularizers may stop the run."""
         row = {**means, "epoch": self.epoch, **metrics}
         self.history.append(row)
         self.epoch += 1
         if all(map(math.isfinite, means.values())):
-            self.stopped = self.objective.after_epoch(self.epoch - 1, row)
+            self.stopped = self.objective.after_epoch(self.epoch - 1, row, val)
         else:
             self.diverged = f"the loss was {means['train_loss']} in epoch {self.epoch}"
 
-    def result(self, seconds: float) -> Run:
+    def result(self, seconds: float, train: Split | None = None) -> Run:
         """Return the run, after every `finish` hook."""
         return Run(
-            self.objective.finish().eval(),
+            self.objective.finish(train).eval(),
             self.seed,
             self.recipe,
             self.history,
@@ -114,7 +162,7 @@ class Session:
             self.diverged,
             [member.settings() for member in self.objective.regularizers.values()],  # type: ignore[operator]
             self.initial_norms,
-            self.objective.passes,
+            self.objective.passes + self.taught,
             seconds,
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import UsageError
 from .inference import logits_of, scores
-from .noise import Rng, fold
+from .noise import fold
 from .objective import Objective
 from .recipe import Recipe
 from .regularizer import Regularizer
@@ -60,7 +60,8 @@ def train(
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
 
     with torch.random.fork_rng():
-        session = Session(model, regularizers, recipe, seed=seed, device=device, task=task)
+        shared: dict[str, Any] = {"seed": seed, "device": device, "task": task}
+        session = Session(model, regularizers, recipe, fit=teacher(splits, recipe, **shared), **shared)
         if state is not None:
             session.load_state_dict(state)
         objective, optimizer, key = session.objective, session.optimizer, session.key
@@ -68,25 +69,35 @@ def train(
         while session.running:
             seed_torch(fold(fold(key, "torch"), session.epoch), device)  # for modules that use torch's own stream
             objective.network.train()
-            order = Rng(fold(fold(key, "order"), session.epoch)).permutation(len(data))
             seen: dict[str, list[tuple[Tensor, int]]] = {}
-            for x, y in data.batches(order, recipe.batch_size, device):
-                rate = recipe.learning_rate * objective.learning_rate(session.step / steps, recipe.learning_rate)
+            for x, y in session.images(data).batches(session.order(len(data)), recipe.batch_size, device):
+                progress, at = session.step / steps, fold(step_key, session.step)
+                rate = recipe.learning_rate * objective.learning_rate(progress, recipe.learning_rate)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                loss, terms = objective(x, y, fold(step_key, session.step))
+                loss, terms = objective(x, y, at, progress)  # the hooks batch, weights and penalty
                 for parameter in session.learned:  # optimizer.zero_grad() says the same and takes longer
                     parameter.grad = None
                 loss.backward()
+                if objective.has("gradient"):
+                    session.take(gradients=objective.gradient(session.gradients(), at, progress))
+                before = session.weights() if objective.has("after_step", "before") else {}
                 optimizer.step()
+                if objective.has("after_step"):
+                    session.take(weights=objective.after_step(before, rate, at, progress))
                 session.step += 1
                 for name, value in terms.items():
                     seen.setdefault(name, []).append((value.detach(), len(x)))
             looked = look(objective, {"train": data, "val": val})
-            session.end_epoch(means(seen, len(data)), learning_rate=rate, **looked)
+            session.end_epoch(means(seen, len(data)), val, learning_rate=rate, **looked)
             if on_epoch is not None and not session.diverged:
                 on_epoch(session)
-        return session.result(time.perf_counter() - started)
+        return session.result(time.perf_counter() - started, data)
+
+
+def teacher(splits: Splits, recipe: Recipe, **shared: Any) -> Callable[..., Run]:
+    """Return what trains another network as the run itself is trained, for `prepare` hooks that need one."""
+    return lambda model, *regularizers: train(model, regularizers, splits, recipe=recipe, **shared)
 
 
 def means(seen: Mapping[str, list[tuple[Tensor, int]]], count: int) -> dict[str, float]:

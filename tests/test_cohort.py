@@ -33,7 +33,7 @@ from robustreg.regularizers import (
 )
 from robustreg.session import Run
 from robustreg.testing.bench import Bench
-from robustreg.testing.cohorts import compare, trained
+from robustreg.testing.cohorts import batches_are_exact, compare, trained
 from robustreg.training import train
 
 DIGITS = load_data("digits", seed=0, train=120, val=40, test=20)
@@ -68,8 +68,7 @@ def close(first: list[Run], second: list[Run]) -> bool:
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "+".join(one.name for one in pair))
 def test_pairs_of_regularizers_train_in_a_cohort_as_alone(pair: tuple[type[Regularizer], ...]) -> None:
     together, alone = trained([Bench(kind, {}) for kind in pair], runs=2)
-    exact = not any(kind.name == "fgsm_training" for kind in pair)
-    compare(together, alone, exact=exact)
+    compare(together, alone, exact=batches_are_exact(*pair))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -19,6 +19,7 @@ from robustreg.plugins import discover
 from robustreg.regularizer import Knob, Regularizer, scaled
 from robustreg.testing import LAWS, check
 from robustreg.testing.bench import Bench
+from robustreg.testing.laws import EDITABLE
 from robustreg.testing.runner import judge
 
 OFFERED = discover().offers["regularizers"]
@@ -34,7 +35,7 @@ def test_every_regularizer_of_the_catalogue_keeps_the_laws(name: str) -> None:
     assert list(LAWS) == [row["check"] for row in rows]
     assert [row for row in rows if row["status"] == "failed"] == []
     skipped = [row["check"] for row in rows if row["status"] == "skipped"]
-    hooks = any(hasattr(getattr(OFFERED[name], hook, None), "robustreg_impl") for hook in ("batch", "penalty"))
+    hooks = any(hasattr(getattr(OFFERED[name], hook, None), "robustreg_impl") for hook in EDITABLE)
     assert skipped == ([] if hooks else ["arguments_not_edited"])
 
 
@@ -165,6 +166,48 @@ class EditsY(EditsX):
     @hookimpl
     def batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return x, y.mul_(1 - 0.1 * self.strength.to(y.dtype))
+
+
+class EditsTheTrainingSet(Regularizer):
+    """Noise on all images, in place."""
+
+    name = "edits_the_training_set"
+
+    @hookimpl
+    def before_epoch(self, x: Tensor, y: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        return x.add_(self.strength.to(x.dtype) * rng.normal(*x.shape)), y
+
+
+class EditsGradients(Regularizer):
+    """Clipping in place."""
+
+    name = "edits_gradients"
+
+    @hookimpl
+    def gradient(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: value.clamp_(-0.01, 0.01) for name, value in gradients.items()}
+
+
+class EditsTheLastWeights(Regularizer):
+    """An average in the place of the last weights."""
+
+    name = "edits_the_last_weights"
+
+    @hookimpl
+    def after_step(self, params: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: value.lerp_(params[name], 0.5) for name, value in before.items()}
+
+
+class CountsInPython(Regularizer):
+    """Shrinks the weights less with every step, and counts these in Python."""
+
+    name = "counts_in_python"
+    count = 0
+
+    @hookimpl
+    def after_step(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        self.count += 1
+        return {name: value * (1 - 0.1 * self.strength / self.count).to(value.dtype) for name, value in params.items()}
 
 
 class EditsLogits(Regularizer):
@@ -395,7 +438,11 @@ BROKEN = [
     ("arguments_not_edited", EditsY, "y"),
     ("arguments_not_edited", EditsLogits, "logits"),
     ("arguments_not_edited", EditsParams, "weight"),
+    ("arguments_not_edited", EditsTheTrainingSet, "the training set's x"),
+    ("arguments_not_edited", EditsGradients, "the gradient of"),
+    ("arguments_not_edited", EditsTheLastWeights, "before the update"),
     ("state_round_trip", PythonState, "buffers"),
+    ("state_round_trip", CountsInPython, "buffers"),
     ("vectorized_equals_solo", LooksAtNumbers, "vmap"),
     ("vectorized_equals_solo", CutsGradients, "vmap"),
     ("vectorized_equals_solo", TorchNoise, "vmap"),

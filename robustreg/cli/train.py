@@ -33,7 +33,7 @@ def command(spec: str, **options: Any) -> int:
     SPEC names the regularizers: dropout:0.5+l1:1e-4. Measure the model with robustreg evaluate.
     """
     parsed = parse(spec)  # syntax errors answer before torch is imported
-    from ..checkpoint import to_bytes, weights_of
+    from ..checkpoint import around, to_bytes, weights_of
     from ..errors import UsageError
     from ..plugins import discover
     from ..report import to_json
@@ -74,7 +74,9 @@ def command(spec: str, **options: Any) -> int:
         "parameters": plan.parameters(), "epochs": len(run.history), "seconds": run.seconds, "last": run.history[-1:],
     }  # fmt: skip
     files = {
-        "model.safetensors": to_bytes(weights_of(run.model), plan.manifest(seed) | about),
+        "model.safetensors": to_bytes(
+            weights_of(run.model), plan.manifest(seed) | about | around(chosen.arm.regularizers)
+        ),
         "history.csv": _csv(run.history),
         "run.json": to_json(record).encode(),
     }

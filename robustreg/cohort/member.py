@@ -11,6 +11,7 @@ from torch import nn
 from ..recipe import Recipe
 from ..regularizer import Regularizer
 from ..session import Session
+from ..training import teacher
 from .likeness import structure
 from .stack import Stack
 
@@ -38,8 +39,13 @@ def alike(members: Sequence[Member]) -> list[list[int]]:
     return list(groups.values())
 
 
+def session_of(member: Member, recipe: Recipe, device: str, task: str) -> Session:
+    """Return a run, ready for the first epoch; with torch's random state forked."""
+    shared: dict[str, Any] = {"seed": member.seed, "device": device, "task": task}
+    fit = teacher(member.splits, recipe, **shared)
+    return Session(member.model, member.regularizers, recipe, fit=fit, **shared)
+
+
 def stack_of(members: Sequence[Member], recipe: Recipe, device: str, task: str) -> Stack:
     """Return a stack of alike members, ready for the first epoch; with torch's random state forked."""
-    shared: dict[str, Any] = {"device": device, "task": task}
-    sessions = [Session(one.model, one.regularizers, recipe, seed=one.seed, **shared) for one in members]
-    return Stack(sessions, [one.splits for one in members])
+    return Stack([session_of(one, recipe, device, task) for one in members], [one.splits for one in members])

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from ..inference import scores
@@ -26,6 +26,8 @@ from ..session import Run, Session
 from ..training import look
 from .images import Images
 from .likeness import structure
+from .rates import Schedules
+from .rows import Method, by_run, own_tensors, put
 
 if TYPE_CHECKING:
     from ..data.split import Split, Splits
@@ -49,6 +51,7 @@ class Stack:
         if any(structure(one.objective) != first for one in sessions[1:]):
             raise ValueError("regularizers have prepared networks that differ in more than numbers")
         self.sessions, self.recipe = list(sessions), sessions[0].recipe
+        self._splits = dict(zip(sessions, splits, strict=True))
         self._seconds: dict[Session, float] = dict.fromkeys(sessions, 0.0)  # of all, in the order they came
         self.worker = copy.deepcopy(sessions[0].objective)  # the code alone: its tensors are never looked at
         self.worker.stacked = True
@@ -87,56 +90,103 @@ class Stack:
 
     def runs(self) -> list[Run]:
         """Return the runs in the order they came; to be asked when all have ended."""
-        found = [session.result(seconds) for session, seconds in self._seconds.items()]
+        found = [session.result(seconds, self._splits[session].train) for session, seconds in self._seconds.items()]
         for run in found:
             run.cohort = len(found)
         return found
 
     def epoch(self) -> None:
         """Train all runs for an epoch, look at them, and let go of those that have ended."""
-        started, epoch, count = time.perf_counter(), self.sessions[0].epoch, self._train.count
-        keys = self.keys()
-        order = torch.vmap(lambda key: Rng(fold(fold(key, "order"), epoch), key.device).permutation(count))(keys)
-        schedules = [_schedule(session) for session in self.sessions]
+        started, count = time.perf_counter(), self._train.count
+        images, order = self._images(), self._order()
+        schedules = Schedules(self.sessions)
         steps = self.recipe.epochs * -(-count // self.recipe.batch_size)
         sums: dict[str, Tensor] = {}
         step, many = self.sessions[0].step, order.split(self.recipe.batch_size, 1)
         numbers = step + torch.arange(len(many), device=self._device)
-        step_keys = torch.as_tensor(fold(torch.as_tensor(fold(keys, "step")).unsqueeze(1), numbers))
+        step_keys = torch.as_tensor(fold(torch.as_tensor(fold(self.keys(), "step")).unsqueeze(1), numbers))
         self.worker.train()
         for where, key in zip(many, step_keys.unbind(1), strict=True):
-            rates = self._rates(self.sessions[0].step / steps, schedules)
-            for name, value in self.step(where, key, rates).items():
+            progress = self.sessions[0].step / steps
+            rates = self._rows(schedules.rates(progress))
+            for name, value in self.step(images.take(where), key, rates, progress).items():
                 sums.setdefault(name, torch.zeros_like(value)).add_(value, alpha=where.shape[1])
-        means = _by_run({name: total / count for name, total in sums.items()})
+        means = by_run({name: total / count for name, total in sums.items()})
         metrics = self.look()
         share = (time.perf_counter() - started) / len(self.sessions)
-        for session, mean, rate, seen in zip(self.sessions, means, rates, metrics, strict=False):  # a row may be a copy
+        rows = zip(self.sessions, means, rates, metrics, strict=False)  # a row may be a copy
+        for at, (session, mean, rate, seen) in enumerate(rows):
             session.objective.passes = self.worker.passes
             self._seconds[session] += share
-            session.end_epoch(mean, learning_rate=rate, **seen)
+            val = self._val.of(at) if session.objective.has("after_epoch", "val") else None
+            session.end_epoch(mean, val, learning_rate=rate, **seen)
         self.keep([at for at, session in enumerate(self.sessions) if session.running])
 
-    def step(self, where: Tensor, keys: Tensor, rates: Sequence[float]) -> dict[str, Tensor]:
+    def batch(self, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images and labels at positions `(rows, batch)`, for `step`."""
+        return self._train.take(where)
+
+    def _images(self) -> Images:
+        """The images to learn from in this epoch."""
+        if not self.worker.has("before_epoch"):
+            return self._train
+        changed = [one.images(self._train.of(at)) for at, one in enumerate(self.sessions)]
+        return Images(self._rows(changed), self.worker, self._device)
+
+    def _order(self) -> Tensor:
+        """The order of the images in this epoch, int64 `(rows, images)`."""
+        count, epoch = self._train.count, self.sessions[0].epoch
+        if not self.recipe.shuffle:
+            return torch.arange(count, device=self._device).expand(self.rows, -1)
+        draw = torch.vmap(lambda key: Rng(fold(fold(key, "order"), epoch), key.device).permutation(count))
+        return draw(self.keys())
+
+    def step(
+        self, batch: tuple[Tensor, Tensor], keys: Tensor, rates: Sequence[float], progress: float
+    ) -> dict[str, Tensor]:
         """Make one update and return the losses and their terms, `(rows,)` each.
 
         Args:
-            where: positions of the images to learn from, int64 `(rows, batch)`.
+            batch: images `(rows, batch, ...)` and what they are labelled with.
             keys: the randomness of the step, int64 `(rows,)`.
             rates: the learning rate of each row.
+            progress: share of training that is done.
         """
 
         def one(x: Tensor, y: Tensor, key: Tensor, *tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             state = dict(zip(self.state, tensors, strict=True))
-            return functional_call(self.worker, state, (x, y, key), tie_weights=self._ties)
+            return functional_call(self.worker, state, (x, y, key, progress), tie_weights=self._ties)
 
-        losses, terms = torch.vmap(one)(*self._train.take(where), keys, *self.state.values())
+        losses, terms = torch.vmap(one)(*batch, keys, *self.state.values())
         self._optimizer.zero_grad()
         losses.sum().backward()  # runs share nothing, so the gradient of each is its own
+        if self.worker.has("gradient"):
+            given = {name: one.grad for name, one in self._weights().items() if one.grad is not None}
+            for name, value in self._each("gradient", progress, given, keys).items():
+                self.state[NETWORK + name].grad = value
+        copied = self.worker.has("after_step", "before")
+        before = {name: one.detach().clone() for name, one in self._weights().items()} if copied else {}
         self._update(rates)
+        if self.worker.has("after_step"):
+            rate = torch.tensor(rates, dtype=torch.float64, device=self._device)
+            for name, value in self._each("after_step", progress, before, rate, keys).items():
+                self.state[NETWORK + name].detach().copy_(value)
         for session in self.sessions:
             session.step += 1
         return {name: value.detach() for name, value in ({"train_loss": losses} | terms).items()}
+
+    def _each(self, hook: str, progress: float, *rows: Any) -> dict[str, Tensor]:
+        """What a method of the objective that maps weights returns for each run, given a row of each argument."""
+        called = Method(self.worker, hook)
+
+        def one(state: dict[str, Tensor], *given: Any) -> dict[str, Tensor]:
+            return functional_call(called, state, (*given, progress), tie_weights=self._ties)
+
+        with torch.no_grad():
+            return torch.vmap(one)({f"of.{name}": value for name, value in self.state.items()}, *rows)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: self.state[NETWORK + name] for name, _ in self.worker.network.named_parameters()}
 
     def _update(self, rates: Sequence[float]) -> None:
         highest = max(rates)
@@ -173,7 +223,7 @@ class Stack:
                     outputs = torch.cat([torch.vmap(forward)(own, x) for x in images.in_batches()], 1)
                     seen = scores(outputs, images.y.whole(), self.worker.task)
                     found |= {f"{part}_{name}": value for name, value in seen.items()}
-        return _by_run(found)
+        return by_run(found)
 
     def _parts(self, at: int) -> dict[str, Split]:
         return {"train": self._train.of(at), "val": self._val.of(at)}
@@ -184,7 +234,7 @@ class Stack:
         if len(left) == len(self.sessions):
             return
         for session in {*self.sessions} - {self.sessions[at] for at in left}:
-            _own_tensors(session.objective)  # or each would keep the whole stack in memory
+            own_tensors(session.objective)  # or each would keep the whole stack in memory
         if not left:
             self.sessions = []
             return
@@ -236,7 +286,7 @@ class Stack:
         """Make the tensors of each run's objective views of the stack."""
         for at, session in enumerate(self.sessions):
             for name, value in self.state.items():
-                _put(session.objective, name, value.detach()[at])
+                put(session.objective, name, value.detach()[at])
 
     def _take_over(self) -> None:
         for at, session in enumerate(self.sessions):
@@ -245,36 +295,4 @@ class Stack:
                 view = value.detach()[at]
                 if tensors[name].data_ptr() != view.data_ptr():
                     view.copy_(tensors[name].detach())
-                    _put(session.objective, name, view)
-
-    def _rates(self, progress: float, schedules: Sequence[str]) -> list[float]:
-        base = self.recipe.learning_rate
-        first = dict(zip(schedules, self.sessions, strict=True))
-        rate = {which: base * session.objective.learning_rate(progress, base) for which, session in first.items()}
-        return self._rows([rate[which] for which in schedules])
-
-
-def _schedule(session: Session) -> str:
-    """All that decides the learning rates of a run within an epoch: what is equal is asked for once."""
-    members = [one for one in session.objective.regularizers.values() if hasattr(type(one), "learning_rate")]
-    return str([(one.settings(), {key: value.tolist() for key, value in one.named_buffers()}) for one in members])  # type: ignore[operator]
-
-
-def _by_run(columns: dict[str, Tensor]) -> list[dict[str, float]]:
-    """From one `(runs,)` tensor a name to one dict a run, with one transfer."""
-    values = torch.stack([column.double() for column in columns.values()], 1).tolist()
-    return [dict(zip(columns, row, strict=True)) for row in values]
-
-
-def _put(root: nn.Module, name: str, tensor: Tensor) -> None:
-    path, _, last = name.rpartition(".")
-    module = root.get_submodule(path)
-    if last in module._parameters:
-        module._parameters[last].data = tensor  # type: ignore[union-attr]
-    else:
-        module._buffers[last] = tensor
-
-
-def _own_tensors(root: nn.Module) -> None:
-    for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
-        _put(root, name, tensor.detach().clone())
+                    put(session.objective, name, view)

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from ..recipe import Recipe
-from ..session import Session
-from .member import Member, stack_of
+from .member import Member, session_of, stack_of
 from .stack import Stack
 
 LARGEST = 32  # runs in a stack: more are hardly faster, and caches are finite
@@ -49,7 +48,7 @@ def try_stack(
         with stack.rehearsal():
             stack.look()  # must run, too
             stack.worker.train()
-            step = partial(stack.step, where, stack.keys(), [0.0] * stack.rows)
+            step = partial(stack.step, stack.batch(where), stack.keys(), [0.0] * stack.rows, 0.0)
             stacked = _pace(step, device, times=1 if together else 5) / len(members)
     except Exception as error:  # whatever a model or a plugin raises inside vmap, it may be sound outside
         lines = str(error).strip().splitlines() or [""]
@@ -58,7 +57,7 @@ def try_stack(
 
 
 def _alone(member: Member, recipe: Recipe, device: str, task: str) -> Callable[[], Any]:
-    session = Session(member.model, member.regularizers, recipe, device=device, task=task)
+    session = session_of(member, recipe, device, task)
     x, y = next(member.splits.train.batches(None, recipe.batch_size, device))
     session.objective.train()
 

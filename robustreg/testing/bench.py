@@ -61,7 +61,16 @@ class Bench:
     def objective(self, members: list[Regularizer], model: nn.Module | None = None, task: str = "") -> Objective:
         """Return the objective of copies, in training mode."""
         model = network() if model is None else copy.deepcopy(model)
-        return Objective(model, copy.deepcopy(members), task=task or self.task).train()
+        return self.around(model, copy.deepcopy(members), task).train()
+
+    def around(self, model: nn.Module, members: list[Regularizer], task: str = "") -> Objective:
+        """Return the objective of these very objects; where one wants a teacher, that is trained for an epoch."""
+        task = task or self.task
+
+        def fit(network: nn.Module, *others: Regularizer) -> nn.Module:
+            return train(network, others, data(task), task=task, recipe=RECIPE, seed=3, epochs=1).model
+
+        return Objective(model, members, task=task, fit=fit)
 
     def train(self, members: list[Regularizer], model: nn.Module | None = None, **options: Any) -> Run:
         """Return a training of a few steps on the bench's data."""
@@ -109,20 +118,43 @@ class Guard(Regularizer):
 
     name = "guard"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def _keep(self, tensors: Mapping[str, Tensor]) -> None:
+        self.given |= {name: (value, value.detach().clone()) for name, value in tensors.items()}
+
+    @hookimpl(tryfirst=True)
+    def before_epoch(self, x: Tensor, y: Tensor) -> None:
+        """Keep the training set before the others saw it."""
+        self._keep({"the training set's x": x, "the training set's y": y})
+
     @hookimpl(tryfirst=True)
     def batch(self, x: Tensor, y: Tensor) -> None:
         """Keep the batch before the others saw it."""
-        self.given = {"x": (x, x.clone()), "y": (y, y.clone())}
+        self._keep({"x": x, "y": y})
 
     @hookimpl(tryfirst=True)
     def penalty(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor, logits: Tensor) -> None:
         """Keep what penalties are given before the others saw it."""
-        late = {"the batch's x": x, "the batch's y": y, "logits": logits, **params}
-        self.given |= {name: (value, value.detach().clone()) for name, value in late.items()}
+        self._keep({"the batch's x": x, "the batch's y": y, "logits": logits, **params})
 
-    def edited(self) -> list[str]:
-        """Return the names of what is no longer what it was."""
-        return [name for name, (value, before) in self.given.items() if not torch.equal(value.detach(), before)]
+    @hookimpl(tryfirst=True)
+    def gradient(self, gradients: Mapping[str, Tensor]) -> None:
+        """Keep the gradients before the others saw them."""
+        self._keep({f"the gradient of {name}": value for name, value in gradients.items()})
+
+    @hookimpl(tryfirst=True)
+    def after_step(self, before: Mapping[str, Tensor]) -> None:
+        """Keep the weights before the update."""
+        self._keep({f"{name} before the update": value for name, value in before.items()})
+
+    def check(self) -> None:
+        """Raise `Broken` unless everything is what it was."""
+        edited = [name for name, (value, before) in self.given.items() if not torch.equal(value.detach(), before)]
+        if edited:
+            raise Broken(f"{', '.join(edited)} changed in place; return new tensors instead")
 
 
 class NoisyWatcher(Noisy):

@@ -47,7 +47,7 @@ def vectorized_equals_solo(bench: Bench) -> str:
         ) from error
     together[0].sum().backward()
     # What is computed without the network is the same arithmetic, and equal to the last bit.
-    exact = _exact(bench.kind)
+    exact = batches_are_exact(bench.kind)
     for index, objective in enumerate(runs):
         loss, terms = objective(*batches[index], keys[index])
         loss.backward()
@@ -80,7 +80,7 @@ def _same_gradients(index: int, objective: nn.Module, params: dict[str, Tensor])
 def cohort_equals_solo(bench: Bench) -> str:
     """Runs trained as a cohort have the weights, state and history of the same runs trained alone, and their noise."""
     together, alone = trained([bench])
-    return compare(together, alone, exact=_exact(bench.kind))
+    return compare(together, alone, exact=batches_are_exact(bench.kind))
 
 
 def compare(together: Sequence[Run], alone: Sequence[Run], *, exact: bool) -> str:
@@ -150,9 +150,9 @@ class Ledger(Regularizer):
         model.ledger = {"drawn": int(self.drawn), "seen": int(self.seen)}  # type: ignore[assignment]
 
 
-def _exact(kind: type[Regularizer]) -> bool:
-    """Whether its batches do not depend on the network, so that they have the same bits however it is computed."""
-    return not {"predict", "loss"} & set(_arguments(kind, "batch"))
+def batches_are_exact(*kinds: type[Regularizer]) -> bool:
+    """Whether no batch depends on the network, so that batches have the same bits however it is computed."""
+    return not any({"predict", "loss"} & set(_arguments(kind, "batch")) for kind in kinds)
 
 
 def _arguments(kind: type[Regularizer], hook: str) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from .cohorts import cohort_equals_solo, vectorized_equals_solo
 
 HOOKS = [name for name in vars(Training) if not name.startswith("_")]
 TASKS = ("classification", "regression")
+EDITABLE = ("before_epoch", "batch", "weights", "penalty", "gradient", "after_step")  # hooks that are given tensors
 
 
 def registers_cleanly(bench: Bench) -> str:
@@ -78,17 +79,22 @@ def strength_zero_is_baseline(bench: Bench) -> str:
 
 
 def arguments_not_edited(bench: Bench) -> str:
-    """`batch` and `penalty` leave x, y, params and logits as they were."""
-    if not bench.implements("batch", "penalty"):
-        raise NotTested("it has neither batch() nor penalty()")
+    """Hooks that are given tensors (images, labels, weights, gradients, logits) leave them as they were."""
+    if not bench.implements(*EDITABLE):
+        raise NotTested(f"it has none of {', '.join(EDITABLE)}")
     x, y = batch(bench.task)
     guard = Guard()
-    objective = bench.objective([bench.make()])
-    objective = type(objective)(objective.network, [guard, bench.make()], task=bench.task).train()
-    objective(x, y, step_key(0))
-    if edited := guard.edited():
-        raise Broken(f"{', '.join(edited)} changed in place; return new tensors instead")
-    return "x, y, params and logits are as they were"
+    objective = bench.around(network(), [guard, bench.make()]).train()
+    objective.before_epoch(x, y, 0, step_key(0))
+    loss, _ = objective(x, y, step_key(0))
+    guard.check()
+    loss.backward()
+    weights = dict(objective.network.named_parameters())
+    objective.gradient({name: one.grad for name, one in weights.items() if one.grad is not None}, step_key(0))
+    before = {name: one.detach() * 0.9 for name, one in weights.items()}
+    objective.after_step(before, 0.02, step_key(0))
+    guard.check()
+    return "what its hooks were given is as it was"
 
 
 def state_round_trip(bench: Bench) -> str:
@@ -159,8 +165,7 @@ def others_noise_untouched(bench: Bench) -> str:
     for members in ([], [bench.make()]):
         layer = NoisyWatcher()
         model = nn.Sequential(*network(), layer)  # type: ignore[misc]
-        objective = bench.objective([], model)
-        objective = type(objective)(model, [*members, Watcher()], task=bench.task).train()
+        objective = bench.around(model, [*members, Watcher()]).train()
         objective(*batch(bench.task), step_key(0))
         watcher: Any = objective.regularizers["watcher"]
         drawn.append(

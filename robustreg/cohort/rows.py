@@ -1,0 +1,42 @@
+"""Tensors of many runs, stacked one run a row, and the modules they stand in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Method(nn.Module):
+    """A method of an objective as a module, so that it can be called with other tensors."""
+
+    def __init__(self, of: nn.Module, name: str) -> None:
+        super().__init__()
+        self.of, self.name = of, name
+
+    def forward(self, *arguments: Any) -> dict[str, Tensor]:
+        """Return what the method returns."""
+        return dict(getattr(self.of, self.name)(*arguments))
+
+
+def by_run(columns: dict[str, Tensor]) -> list[dict[str, float]]:
+    """Return one dict a run, from one `(runs,)` tensor a name, with one transfer."""
+    values = torch.stack([column.double() for column in columns.values()], 1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in values]
+
+
+def put(root: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor in the place of the parameter or buffer of this name."""
+    path, _, last = name.rpartition(".")
+    module = root.get_submodule(path)
+    if last in module._parameters:
+        module._parameters[last].data = tensor  # type: ignore[union-attr]
+    else:
+        module._buffers[last] = tensor
+
+
+def own_tensors(root: nn.Module) -> None:
+    """Give a module copies of its tensors, so that it keeps nothing in memory but them."""
+    for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
+        put(root, name, tensor.detach().clone())

@@ -1,0 +1,146 @@
+"""The hooks that the regularizers of one run implement: found once, called by name, checked for what they return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+import pluggy
+from pluggy import HookCaller, HookImpl
+from torch import Tensor, nn
+
+from . import hookspecs
+from .errors import PluginError, RobustregError, UsageError
+from .noise import Rng
+from .regularizer import Regularizer
+
+_ARGUMENTS = {
+    name: frozenset(inspect.signature(hook).parameters)
+    for name, hook in vars(hookspecs.Training).items()
+    if not name.startswith("_")
+}
+
+
+def check_hooks(members: Iterable[Regularizer], task: str = "classification") -> None:
+    """Raise what `Objective` would raise for these regularizers, without a model."""
+    training_hooks(list(members), task)
+
+
+def training_hooks(members: list[Regularizer], task: str) -> dict[str, list[Call]]:
+    """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs.Training)
+    for member in reversed(members):
+        if not isinstance(member, Regularizer):
+            raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
+        if "." in member.name or hasattr(nn.ModuleDict, member.name):
+            raise PluginError(f"{_who(member)}: torch cannot keep a module of this name; rename the regularizer")
+        if manager.has_plugin(member.name):
+            raise UsageError(f"two regularizers are called {member.name!r}; give one of them another name=")
+        if task not in member.tasks:
+            raise UsageError(f"regularizer {member.name!r} works for {', '.join(member.tasks)}, not for {task}")
+        try:
+            manager.register(member, name=member.name)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"{_who(member)}: {error}") from error
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{_who(error.plugin)}: {error}") from error
+    for member in members:
+        for caller in manager.get_hookcallers(member) or ():
+            if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
+                raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
+    return {name: _calls(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
+
+
+def _calls(hook: HookCaller) -> list[Call]:
+    """The implementations of a hook in call order."""
+    impls = hook.get_hookimpls()[::-1]
+    # pluggy calls the last ones latest first; here they too run in the order the user gave.
+    ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
+    return [Call(impl, hook.name) for impl in ordered]
+
+
+class Call:
+    """One implementation of a training hook: what it takes, and what it may return."""
+
+    def __init__(self, impl: HookImpl, hook: str) -> None:
+        self.function, self.hook = impl.function, hook
+        self.owner: Any = impl.plugin
+        known = _ARGUMENTS[hook]
+        self.takes = (*impl.argnames, *(name for name in impl.kwargnames if name in known))  # those with a default, too
+
+    def __call__(self, rng: Rng | None, known: Mapping[str, Any], **more: Any) -> Any:
+        """Return what it returns, given what it takes; a PluginError names it when it fails."""
+        given = {name: more[name] if name in more else known[name] for name in self.takes if name != "rng"}
+        if rng is not None and "rng" in self.takes:
+            given["rng"] = rng.split(self.owner.name)  # its own noise, whoever else draws
+        try:
+            return self.function(**given)
+        except RobustregError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin must not end the program
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{_who(self.owner)} failed in {self.hook}(): {what}") from error
+
+    def expect(self, value: Any, kind: type | tuple[type, ...]) -> Any:
+        """Return the value it gave; a PluginError unless that is None or of the right kind."""
+        if value is not None and not isinstance(value, kind):
+            wanted = (kind if isinstance(kind, type) else kind[-1]).__name__
+            got = type(value).__name__
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {wanted} or None, got {got}")
+        return value
+
+    def next(self, model: nn.Module, **known: Any) -> nn.Module:
+        """Return the network that it puts in the place of `model`."""
+        # Compared with None, because an empty container of modules is false.
+        found = self.expect(self(None, known, model=model), nn.Module)
+        return model if found is None else found
+
+    def pair(self, value: Any, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the images and labels it gave; `count` of each, if that is said."""
+        if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
+            got = f"{value!r:.80}"
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return the pair (x, y) or None, got {got}")
+        if count is not None and any(len(part) != count for part in value):
+            got = " and ".join(str(len(part)) for part in value)
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return as many images, {count}, got {got}")
+        return value
+
+    def replaced(self, tensors: Mapping[str, Tensor], value: Any) -> Mapping[str, Tensor]:
+        """Return `tensors` with those in the place of others that it gave under their names."""
+        found = self.expect(value, Mapping) or {}
+        for name, tensor in found.items():
+            if name not in tensors:
+                raise PluginError(f"{_who(self.owner)}: {self.hook}() names {name!r}, which is no parameter")
+            if not isinstance(tensor, Tensor) or tensor.shape != tensors[name].shape:
+                got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+                want = tuple(tensors[name].shape)
+                raise PluginError(f"{_who(self.owner)}: {self.hook}() must give {name!r} the shape {want}, got {got}")
+        return {**tensors, **found}
+
+    def merge(self, terms: dict[str, Tensor], value: Any) -> None:
+        """Add the named terms it gave to `terms`."""
+        for name, term in (self.expect(value, Mapping) or {}).items():
+            if name in terms:
+                raise PluginError(f"{_who(self.owner)}: penalty() names a term {name!r}, which another one already has")
+            if not isinstance(term, Tensor) or term.ndim:
+                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
+                raise PluginError(f"{_who(self.owner)}: the penalty {name!r} must be a scalar tensor, got {shape}")
+            terms[name] = term
+
+
+def plain(value: Any) -> Any:
+    """A scalar tensor as a Python number: knobs and state are tensors, and so is what is computed from them."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+def _who(plugin: object) -> str:
+    """Name a regularizer with the distribution and version it comes from."""
+    module = type(plugin).__module__
+    found = metadata.packages_distributions().get(module.partition(".")[0], ())
+    origin = f"{found[0]} {metadata.version(found[0])}" if found else module
+    return f"regularizer {getattr(plugin, 'name', plugin)!r} ({origin})"
