@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .study.comparison import Comparison
     from .study.runner import compare
     from .training import train
+    from .tuning import Tuning, tune
 
     __version__: str
 
@@ -31,12 +32,14 @@ _FROM = {
     "Recipe": "recipe",
     "Regularizer": "regularizer",
     "Run": "session",
+    "Tuning": "tuning",
     "compare": "study",
     "evaluate": "measures",
     "hookimpl": "hookspecs",
     "load_data": "data",
     "train": "training",
     "train_many": "cohort",
+    "tune": "tuning",
 }
 _ROOMS = ("attacks", "data", "measures", "models", "regularizers", "testing")
 
@@ -47,6 +50,7 @@ __all__ = [
     "Recipe",
     "Regularizer",
     "Run",
+    "Tuning",
     "__version__",
     "attacks",
     "compare",
@@ -60,6 +64,7 @@ __all__ = [
     "testing",
     "train",
     "train_many",
+    "tune",
 ]
 
 

@@ -112,7 +112,8 @@ def test_a_data_set_in_memory_is_split_as_it_is():
 def test_every_built_in_source_is_described():
     offered = {source.name: source for source in datasets()}
     assert set(offered) == {
-        "digits", "folder", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn", "afhq",
+        "digits", "mnist5k", "mnist358", "folder", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn",
+        "afhq",
     }  # fmt: skip
     for source in offered.values():
         assert source.about.endswith(".") and source.licence != "not stated"

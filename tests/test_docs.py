@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
+import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from robustreg.testing import LAWS
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
-TEMPLATE = ROOT / "plugins" / "robustreg-confidence-penalty"
+CATALOGUE = discover()
+TEMPLATE = ROOT / "plugins" / "robustreg-logit-squeezing"
 
 
 def signatures() -> dict[str, str]:
@@ -71,8 +74,8 @@ def test_every_knob_has_a_line_that_explains_it(regularizer: type) -> None:
 
 def test_the_readme_of_the_template_names_what_it_is() -> None:
     readme = (TEMPLATE / "README.md").read_text()
-    assert readme.startswith("# robustreg-confidence-penalty\n")
-    assert "robustreg plugins check confidence_penalty" in readme
+    assert readme.startswith("# robustreg-logit-squeezing\n")
+    assert "robustreg plugins check logit_squeezing" in readme
 
 
 FGSM_PAGE = (ROOT / "docs" / "why-fgsm-misleads.md").read_text()
@@ -119,3 +122,26 @@ def test_the_text_of_the_fgsm_page_quotes_the_runs_kept_beside_it() -> None:
     weak, worst = (mean(runs, f"{curve}@0.3125") for curve in ("fgsm_curve", "robust_curve"))
     assert f"at eps 5/16 FGSM leaves {weak:.1f} % standing, the worst case {worst:.1f} %" in text
     assert (ROOT / "docs" / "figures" / "why-fgsm-misleads.svg").exists()
+
+
+def catalogue_row(name: str) -> str:
+    kind, origin = CATALOGUE.offers["regularizers"][name], CATALOGUE.origins["regularizers", name]
+    about = (inspect.getdoc(kind) or "").splitlines()[0].replace("|", "\\|")
+    row = f"| `{name}` | {kind.knobs['strength'].default:g} | {about} |"
+    return row if origin.distribution == "robustreg" else f"{row} `{origin.distribution}` |"
+
+
+def test_the_page_of_regularizers_has_each_with_its_default_and_its_first_line() -> None:
+    page = (ROOT / "docs" / "regularizers.md").read_text().splitlines()
+    rows = [line for line in page if line.startswith("| `")]
+    assert rows == [catalogue_row(name) for name in sorted(CATALOGUE.offers["regularizers"], key=by_distribution)]
+
+
+def by_distribution(name: str) -> tuple[bool, str]:
+    origin = CATALOGUE.origins["regularizers", name]
+    return origin.distribution != "robustreg", "" if origin.distribution == "robustreg" else origin.distribution
+
+
+def test_the_study_of_the_catalogue_names_every_regularizer_of_the_core() -> None:
+    study = tomllib.loads((ROOT / "examples" / "catalogue.toml").read_text())["study"]
+    assert study["specs"] == [kind.name for kind in regularizers.regularizers()]

@@ -21,14 +21,17 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"hookspecs", "noise", "place", "statistics"},
-    {"inference", "layers", "plugins", "regularizer", "spec", "threat"},
-    {"attacks", "data", "engines", "models", "objective", "recipe", "regularizers"},
+    {"inference", "layers", "plugins", "reference", "regularizer", "spec", "threat"},
+    {"hooks", "attacks", "data", "engines", "models", "recipe"},
+    {"objective", "regularizers"},
     {"measures", "resolve", "session"},
     {"training"},
     {"checkpoint", "cohort"},
     {"testing"},
     {"study"},
     {"report"},
+    {"tuning"},
+    {"course"},
     {"cli"},
     {"__main__"},
 )
@@ -39,13 +42,14 @@ CORE = {
     "layers",
     "inference",
     "regularizer",
+    "hooks",
     "objective",
     "recipe",
     "session",
     "training",
 }
 LATE = {("study", "report")}  # a comparison draws itself; only inside functions
-WORDS = {"step", "learning_rate"}  # built-ins named like what every training has
+WORDS = {"step", "learning_rate", "weight_decay"}  # built-ins named like what every training has
 
 
 def room(path: Path) -> str:

@@ -2,6 +2,9 @@
 
 A perceptron 784-256-128-10, SGD with momentum 0.9 at learning rate 0.05 under a cosine, batches of 50, 20 epochs.
 Accuracies are in per cent. Claims were chosen because they were seen at many standard errors; margins are wide.
+
+The acceptance tests 7 to 15 of the science are named in docstrings: 8, 9, 11 and 15 here, 7 in test_science_trust.py,
+10 and 12 in test_science_memorization.py, 13 and 14 in test_statistics.py (14 also where 12 is).
 """
 
 from __future__ import annotations
@@ -29,24 +32,12 @@ ENDPOINTS = ("clean_accuracy", "fgsm_accuracy", "robust_accuracy")
 MEASURES = [m for theme in (rr.measures.clean, rr.measures.robustness) for m in theme.MEASURES if m.name in ENDPOINTS]
 
 
-class InputGradient(rr.Regularizer):
-    """Penalize the squared gradient of the loss of each image by its pixels: Drucker and Le Cun, 1992."""
-
-    name = "input_gradient"
-    strength = rr.Knob(1.0)
-
-    @rr.hookimpl
-    def penalty(self, x, y, loss):
-        slope = torch.func.grad(lambda image: len(x) * loss(image, y))(x)
-        return {self.name: self.strength * slope.square().flatten(1).sum(1).mean()}
-
-
 ARMS = {
     "none": lambda: [],
     "mixup": lambda: [rr.regularizers.Mixup()],
     "label_smoothing": lambda: [rr.regularizers.LabelSmoothing()],
     "dropout": lambda: [rr.regularizers.Dropout(0.5)],
-    "input_gradient": lambda: [InputGradient()],
+    "input_gradient": lambda: [rr.regularizers.InputGradient(1.0)],
 }
 
 
@@ -88,6 +79,7 @@ def paired(arm: str, endpoint: str, seeds: int) -> np.ndarray:
 
 
 def test_fgsm_says_that_mixup_makes_robust_and_the_worst_case_that_it_makes_fragile() -> None:
+    """Acceptance test 8."""
     fgsm_says, truth = (paired("mixup", name, SEEDS) for name in ("fgsm_accuracy", "robust_accuracy"))
     assert mean_interval(fgsm_says).low > 0
     assert mean_interval(truth).high < 0
@@ -103,6 +95,7 @@ def test_fgsm_does_not_see_what_label_smoothing_takes_away() -> None:
 
 
 def test_an_input_gradient_penalty_buys_robustness_for_no_clean_accuracy() -> None:
+    """Acceptance test 11."""
     # Ross and Doshi-Velez, Improving the adversarial robustness and interpretability of deep neural networks by
     # regularizing their input gradients, 2018.
     assert paired("input_gradient", "robust_accuracy", 1).min() > 25
@@ -134,6 +127,7 @@ def test_a_stronger_attack_never_leaves_more_standing() -> None:
 
 
 def test_a_network_fits_random_labels_and_then_knows_nothing() -> None:
+    """Acceptance test 9, first half."""
     # Zhang et al, Understanding deep learning requires rethinking generalization, 2017.
     splits = splits_of(0, 1000)
     noise = corrupt_labels(splits.train.y, 10, rate=1.0, seed=0)
@@ -146,6 +140,7 @@ def test_a_network_fits_random_labels_and_then_knows_nothing() -> None:
 
 
 def test_dropout_memorizes_few_of_the_wrong_labels_that_the_plain_network_learns_by_heart() -> None:
+    """Acceptance test 9, second half."""
     # Arpit et al, A closer look at memorization in deep networks, 2017.
     splits = splits_of(0)
     noise = corrupt_labels(splits.train.y, 10, rate=0.4, mode="uniform_other", seed=0)
@@ -164,6 +159,7 @@ def test_dropout_memorizes_few_of_the_wrong_labels_that_the_plain_network_learns
     "penalty", [rr.regularizers.L2(0.5), rr.regularizers.L1(0.01)], ids=lambda member: type(member).__name__
 )
 def test_weight_decay_makes_a_logistic_regression_of_threes_and_sevens_robust(penalty: rr.Regularizer) -> None:
+    """Acceptance test 15."""
     # Galloway et al, Adversarial training versus weight decay, 2018; of their numbers, the direction.
     splits = rr.load_data(images(3, 7), seed=0, train=600, val=50, test=350)
     found = {}

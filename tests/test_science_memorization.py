@@ -11,16 +11,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 import robustreg as rr
 from robustreg.data import Dataset, Splits, corrupt_labels
 from robustreg.errors import UsageError
-from robustreg.hookspecs import Loss, Predict
 from robustreg.inference import logits as outputs_of
-from robustreg.noise import Rng
-from robustreg.regularizer import scaled
 from robustreg.statistics import expected_maximum, mean_interval
 
 EPS = 0.1
@@ -35,52 +31,20 @@ def mnist() -> ModuleType:
 # Random labels under adversarial training
 
 
-def ascended(x: Tensor, y: Tensor, loss: Loss, rng: Rng, eps: Tensor, steps: int) -> Tensor:
-    """The images after `steps` signed ascents of the loss, from a random point within eps and never beyond it."""
-    eps = eps.to(x.dtype)
-    low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
-    slope = torch.func.grad(lambda image: loss(image, y))
-    moved = torch.lerp(low, high, rng.uniform(*x.shape).to(x.dtype))
-    for _ in range(steps):
-        moved = torch.minimum(torch.maximum(moved + 2.5 / steps * eps * slope(moved).sign(), low), high)
-    return moved.detach()
-
-
-class PGDTraining(rr.Regularizer):
-    """Madry et al, Towards deep learning models resistant to adversarial attacks, 2018."""
-
-    name = "pgd_training"
-    strength = rr.Knob(EPS, high=1, symbol="eps")
-    steps = rr.Knob(3)
-
-    @rr.hookimpl
-    def batch(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng) -> tuple[Tensor, Tensor]:
-        return ascended(x, y, loss, rng, self.strength, self.steps), y
-
-
-class Trades(rr.Regularizer):
-    """Zhang et al, Theoretically principled trade-off between robustness and accuracy, 2019."""
-
-    name = "trades"
-    strength = rr.Knob(6.0, symbol="beta")
-    eps = rr.Knob(EPS, high=1)
-    steps = rr.Knob(3)
-
-    @rr.hookimpl
-    def penalty(self, x: Tensor, logits: Tensor, predict: Predict, loss: Loss, rng: Rng) -> dict[str, Tensor]:
-        p = logits.softmax(-1)
-        # The cross-entropy with p as its target is the divergence from p and a constant: the same ascent.
-        moved = ascended(x, p.detach(), loss, rng, self.eps, self.steps)
-        divergence = (p * (logits.log_softmax(-1) - predict(moved).log_softmax(-1))).sum(-1).mean()
-        return {self.name: scaled(self.strength, divergence)}
-
-
 @cache
 def digits() -> Splits:
     x, y = mnist().mnist_data()
     pixels = torch.tensor(x, dtype=torch.uint8).reshape(-1, 1, 28, 28)
     data = Dataset("mnist-5k", pixels, torch.tensor(y, dtype=torch.int64), tuple("0123456789"))
     return rr.load_data(data, seed=0, train=1000, val=100, test=500)
+
+
+def pgd_training(**knobs: float) -> rr.Regularizer:
+    return rr.regularizers.PGDTraining(EPS, steps=3, **knobs)
+
+
+def trades() -> rr.Regularizer:
+    return rr.regularizers.Trades(6.0, eps=EPS, steps=3)
 
 
 def trained(members: list[rr.Regularizer], splits: Splits, epochs: int) -> rr.Run:
@@ -108,46 +72,26 @@ def fit(regularizer: rr.Regularizer) -> float:
 
 @pytest.mark.slow
 def test_pgd_training_does_not_fit_random_labels() -> None:
-    assert fit(PGDTraining()) < 0.20  # it ends as a constant: the commonest class of all images
+    """Acceptance test 10, first half."""
+    # Dong et al, Exploring memorization in adversarial training, 2022; with eps at its full size from the start, as
+    # there, it ends as a constant, the commonest class of all images. While eps grows it learns some by heart.
+    assert fit(pgd_training(warmup=0.0)) < 0.20
+    assert 0.20 < fit(pgd_training()) < 0.60
 
 
 @pytest.mark.slow
 def test_trades_fits_random_labels() -> None:
-    assert fit(Trades()) > 0.80  # its first term sees the images as they are
+    """Acceptance test 10, second half."""
+    assert fit(trades()) > 0.80  # its first term sees the images as they are
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("regularizer", [PGDTraining(), Trades()], ids=lambda member: member.name)
+@pytest.mark.parametrize("regularizer", [pgd_training(), trades()], ids=lambda member: member.name)
 def test_of_true_labels_both_learn_to_be_right_and_robust(regularizer: rr.Regularizer) -> None:
     # Without this, a training that never learns anything would pass for one that does not memorize.
     found, plain = learned(regularizer), learned()
     assert found["clean_accuracy"] > 0.85
     assert found["robust_accuracy"] > plain["robust_accuracy"] + 0.30
-
-
-def test_the_two_trainings_are_what_they_say() -> None:
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).double().requires_grad_(False)
-    x, y = torch.rand(6, 1, 4, 4, dtype=torch.float64), torch.arange(6) % 3
-    rows = F.one_hot(y, 3).double()
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(model(x), y)
-
-    moved, same = PGDTraining(0.05).batch(x, rows, loss, Rng(1))
-    assert same is rows
-    assert float((moved - x).abs().max()) == pytest.approx(0.05)
-    assert float(moved.min()) >= 0 and float(moved.max()) <= 1
-    assert float(loss(moved, rows)) > float(loss(x, rows))
-    beside = {size: Trades(eps=size).penalty(x, model(x), model, loss, Rng(1))["trades"] for size in (0.0, 0.05)}
-    assert float(beside[0.0]) == pytest.approx(0, abs=1e-12)
-    drawn = ascended(x, model(x).softmax(-1).detach(), loss, Rng(1), torch.tensor(0.05), 3)
-    expected = F.kl_div(model(drawn).log_softmax(-1), model(x).softmax(-1), reduction="batchmean")
-    assert float(beside[0.05]) == pytest.approx(6 * float(expected))
-    noise = [x + 0.05 * torch.rand_like(x).mul(2).sub(1) for _ in range(20)]
-    assert expected > max(
-        F.kl_div(model(n).log_softmax(-1), model(x).softmax(-1), reduction="batchmean") for n in noise
-    )
 
 
 # The best epoch on 100 validation images
@@ -180,6 +124,7 @@ def promised_and_kept(seed: int) -> tuple[float, float, float]:
 
 @pytest.mark.slow
 def test_the_best_of_all_epochs_promises_what_the_network_does_not_keep() -> None:
+    """Acceptance test 12."""
     # A tutorial reported the maximum over epochs on 100 images as its result: Neuromatch Academy, W2D1, 2021.
     best, final, chosen = np.array([promised_and_kept(seed) for seed in range(10)]).T
     assert mean_interval(best - final).low > 5
@@ -211,6 +156,7 @@ def test_the_expected_maximum_is_the_published_sum_of_order_statistics() -> None
 
 
 def test_the_expected_maximum_is_unbiased_and_the_plug_in_estimate_is_not() -> None:
+    """Acceptance test 14, of the expected maximum."""
     population, budget = (0.1, 0.5, 0.5, 0.9), 4
     samples = list(itertools.product(population, repeat=budget))  # every sample of independent draws, once
     truth = [np.mean([max(drawn) for drawn in itertools.product(population, repeat=n)]) for n in range(1, budget + 1)]

@@ -1,18 +1,19 @@
-"""Where the literature was fooled the flags are red: FGSM training, defensive distillation, collapse; on MNIST."""
+"""Where the literature was fooled the flags are red: FGSM training, defensive distillation, collapse; on MNIST.
+
+Together: acceptance test 7.
+"""
 
 from functools import cache
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 import robustreg as rr
 from robustreg.data import Dataset, make_splits
 from robustreg.measures import subject_of, trust_flags
-from robustreg.regularizers.fgsm_training import FGSMTraining
+from robustreg.regularizers import Distillation, FGSMTraining, PGDTraining
 
 pytestmark = pytest.mark.slow
-TEMPERATURE = 20.0
 
 
 @cache
@@ -29,11 +30,15 @@ def network():
     return rr.models.mlp((1, 28, 28), 10, hidden=(256, 128))
 
 
+def learned(*regularizers, epochs=20, batch_size=128, learning_rate=0.1):
+    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    return rr.train(network(), regularizers, mnist(), seed=0, **how).model
+
+
 @cache
 def trained(eps):
     """A network trained on FGSM images of this eps; 0 is the undefended one."""
-    regularizers = [FGSMTraining(eps)] if eps else []
-    return rr.train(network(), regularizers, mnist(), seed=0, epochs=20, batch_size=128, learning_rate=0.1).model
+    return learned(*([FGSMTraining(eps)] if eps else []))
 
 
 def judged(model, eps, **settings):
@@ -44,18 +49,6 @@ def judged(model, eps, **settings):
 
 def levels(flags):
     return {name: flag["level"] for name, flag in flags.items()}
-
-
-def distilled(targets, x):
-    """Train on soft labels at the temperature, the loss scaled by it so that the steps are of the usual size."""
-    model, generator = network(), torch.Generator().manual_seed(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for _ in range(20):
-        for at in torch.randperm(len(x), generator=generator).split(50):
-            optimizer.zero_grad()
-            (TEMPERATURE * F.cross_entropy(model(x[at]) / TEMPERATURE, targets[at])).backward()
-            optimizer.step()
-    return model.eval()
 
 
 def test_fgsm_breaks_the_undefended_and_training_on_it_seems_to_mend_that_but_nothing_stands_a_real_attack():
@@ -70,24 +63,24 @@ def test_fgsm_breaks_the_undefended_and_training_on_it_seems_to_mend_that_but_no
 
 
 def test_training_on_fgsm_images_of_a_large_eps_is_catastrophic_overfitting_and_flagged_red():
+    """Acceptance test 7: FGSM training at .3."""
     _, flags = judged(trained(0.3), 0.3)
     assert levels(flags)["adversarial_above_clean"] == "red"
     assert levels(flags)["fgsm_far_above_worst"] == "red"
 
 
-def test_training_on_fgsm_images_of_a_small_eps_is_honest_and_all_green():
-    report, flags = judged(trained(0.1), 0.1, surrogate=trained(0))
+@pytest.mark.parametrize("regularizer", [FGSMTraining(0.1), PGDTraining(0.1, steps=3)], ids=lambda one: one.name)
+def test_adversarial_training_at_a_small_eps_is_honest_and_all_green(regularizer):
+    """Acceptance test 7: PGD training at .1."""
+    report, flags = judged(learned(regularizer), 0.1, surrogate=trained(0))
     before, _ = judged(trained(0), 0.1)
     assert report.robust_accuracy[0.1] > before.robust_accuracy[0.1] + 0.2
     assert set(levels(flags).values()) == {"green"}, flags
 
 
 def test_distillation_blinds_cross_entropy_and_nothing_else_and_is_flagged_red():
-    x, y = next(mnist().train.batches(size=len(mnist().train)))
-    teacher = distilled(F.one_hot(y, 10).float(), x)
-    with torch.no_grad():
-        soft = (teacher(x) / TEMPERATURE).softmax(-1)
-    student = distilled(soft, x)
+    """Acceptance test 7: distillation at temperature 20."""
+    student = learned(Distillation(mode="defensive"), batch_size=50, learning_rate=0.05)
     report, flags = judged(student, 0.3)
     found = levels(flags)
     assert report.clean_accuracy > 0.88
@@ -98,11 +91,16 @@ def test_distillation_blinds_cross_entropy_and_nothing_else_and_is_flagged_red()
     assert {found[name] for name in ("ce_far_from_margin", "zero_gradients", "scale_dependence")} == {"red"}
 
 
-def test_a_collapsed_network_is_a_constant_predictor():
-    model = network()
-    with torch.no_grad():
-        model[-1].weight *= 1e-3
-        model[-1].bias[3] = 5.0
-    report, flags = judged(model, 0.3)
+def test_pgd_training_at_a_large_eps_collapses_without_a_warmup_and_is_flagged_as_a_constant_predictor():
+    """Acceptance test 7: the collapse."""
+    report, flags = judged(learned(PGDTraining(0.3, warmup=0.0, steps=3), epochs=5), 0.3)
     assert report.robust_accuracy[0.3] == report.clean_accuracy > 0  # perfectly robust, by saying the same of all
     assert levels(flags)["constant_predictor"] == "red"
+
+
+def test_a_warmup_of_eps_cures_the_collapse():
+    report, flags = judged(learned(PGDTraining(0.3, steps=3)), 0.3)
+    assert report.clean_accuracy > 0.65
+    assert report.robust_accuracy[0.3] > 0.10
+    assert levels(flags)["constant_predictor"] == "green"
+    assert "red" not in levels(flags).values()

@@ -135,6 +135,7 @@ def test_unpaired_values_and_impossible_settings_are_refused() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 13])
 def test_sign_flip_equals_scipy_and_brute_force(n: int) -> None:
+    """Acceptance test 14 of the science, of the sign-flip test."""
     for seed in range(5):
         d = 0.4 + normal(100 * n + seed, n)
         expected = by_hand(list(d))
@@ -193,6 +194,7 @@ def test_random_flips_are_made_in_pieces_that_add_up(monkeypatch: pytest.MonkeyP
 
 
 def test_two_equal_arms_are_told_apart_no_more_often_than_the_level() -> None:
+    """Acceptance test 13 of the science: an A/A test."""
     rng = np.random.default_rng(11)
     trials = 1500
     # Accuracies on 300 images: discrete, with ties, as in a study.
@@ -203,6 +205,7 @@ def test_two_equal_arms_are_told_apart_no_more_often_than_the_level() -> None:
 
 
 def test_a_family_of_equal_arms_has_a_false_winner_no_more_often_than_the_level() -> None:
+    """Acceptance test 13 of the science, of a family."""
     rng = np.random.default_rng(12)
     trials, false = 300, 0
     for _ in range(trials):
@@ -230,6 +233,7 @@ def test_holm_leaves_what_was_not_tested_out_of_the_family() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.012, 0.02, 0.04, 0.05, 0.3, 1.0]), min_size=1, max_size=7))
 def test_holm_rejects_what_its_stepwise_definition_rejects(p: list[float]) -> None:
+    """Acceptance test 14 of the science, of Holm."""
     for alpha in (0.0101, 0.0499, 0.1501):
         order = sorted(range(len(p)), key=p.__getitem__)
         rejected = set()
@@ -245,6 +249,7 @@ def test_holm_rejects_what_its_stepwise_definition_rejects(p: list[float]) -> No
 
 @pytest.mark.parametrize("shift", [-0.5, 0.0, 0.4, 2.0])
 def test_equivalence_is_the_larger_of_two_one_sided_t_tests_of_scipy(shift: float) -> None:
+    """Acceptance test 14 of the science, of two one-sided tests."""
     d = shift + normal(21, 12)
     above = stats.ttest_1samp(d, -1, alternative="greater").pvalue
     below = stats.ttest_1samp(d, 1, alternative="less").pvalue

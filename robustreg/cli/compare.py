@@ -15,6 +15,7 @@ from ..spec import parse
 from .options import (
     LABEL_MODES,
     NUMBERS,
+    WORDS,
     attack_options,
     common_options,
     data_option,
@@ -45,6 +46,8 @@ FOLDER = "robustreg-out"
 @click.option("--label-mode", type=click.Choice(LABEL_MODES), default="uniform", show_default=True,
               help="Drawn over all classes, over the others, shuffled, or each to the next class.")  # fmt: skip
 @attack_options
+@click.option("--measures", type=WORDS, metavar="NAME,...",
+              help="Take only these measures (see plugins list); attacks run if one needs them.")  # fmt: skip
 @engine_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
 @click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table.")
@@ -90,6 +93,7 @@ def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
         eps=options["eps"],
         headline_eps=one(options["headline_eps"], "--headline-eps"),
         norm=options["norm"],
+        measures=options["measures"],
         device=device_of(options["device"]),
         say=say,
         **recipe_settings(options),

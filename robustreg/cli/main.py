@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..errors import DiskFullError, RobustregError
-from . import attack, compare, data, evaluate, plugins, train
+from . import attack, compare, course, data, doctor, evaluate, plugins, train, tune
 
 INTERRUPTED = 130
 
@@ -54,7 +54,7 @@ def cli() -> None:
     """
 
 
-for _module in (compare, train, evaluate, attack, plugins, data):
+for _module in (compare, train, evaluate, attack, tune, course, plugins, data, doctor):
     cli.add_command(_module.command)
 
 

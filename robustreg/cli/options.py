@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROTOCOLS = ("quick", "standard", "paper")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LABEL_MODES = ("uniform", "uniform_other", "permute", "pair_flip")
-RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay")
+RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "shuffle")
 
 
 class Numbers(click.ParamType):
@@ -43,6 +43,20 @@ class Numbers(click.ParamType):
 
 
 NUMBERS = Numbers()
+
+
+class Words(click.ParamType):
+    """A list of names such as `clean_accuracy,robust_accuracy`."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names there are between the commas."""
+        words = value.split(",") if isinstance(value, str) else value
+        return tuple(str(word).strip() for word in words)
+
+
+WORDS = Words()
 
 
 def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -94,6 +108,7 @@ def recipe_options(function: F) -> F:
             click.option("--learning-rate", type=float, help="Base learning rate [0.05]."),
             click.option("--momentum", type=float, help="Momentum [0.9]."),
             click.option("--weight-decay", type=float, help="The optimizer's weight decay [0]."),
+            click.option("--shuffle/--no-shuffle", default=None, help="A new order of the images each epoch [yes]."),
         )
     ):
         function = option(function)

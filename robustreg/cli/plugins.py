@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import json_option
-from .output import console, print_json
+from .output import console, print_json, say
+from .scaffold import scaffold, write
 
 PLUGIN_ERROR = 4
 
@@ -98,6 +100,24 @@ def check(name: str, as_json: bool) -> int:
                 out.print(f"    {row['message']}", markup=False)
         out.print(f"{name} from {catalogue.origins['regularizers', name]}: {broken} of {len(rows)} laws broken")
     return PLUGIN_ERROR if broken else 0
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to make [robustreg-NAME].")
+@json_option
+def new(name: str, out: Path | None, as_json: bool) -> int:
+    """Write a plugin with a regularizer called NAME that works, to begin from: module, test and packaging."""
+    files = scaffold(name)
+    folder = out or Path(f"robustreg-{name.replace('_', '-')}")
+    paths = [str(path) for path in write(files, folder)]
+    if as_json:
+        print_json({"name": name, "files": paths})
+        return 0
+    for path in paths:
+        click.echo(path)
+    say(f"Next: pip install -e '{folder}[test]', then robustreg plugins check {name}")
+    return 0
 
 
 def _about(offer: Any) -> str:

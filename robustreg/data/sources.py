@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..hookspecs import hookimpl
-from . import afhq, digits, folder, torchvision_sets
+from . import afhq, digits, folder, mnist5k, mnist358, torchvision_sets
 from .dataset import Dataset, DataSource
 from .options import PARTS, load_with, parse, says, size_of
 from .split import Splits
@@ -18,7 +18,7 @@ from .splitting import make_splits
 @hookimpl
 def datasets() -> list[DataSource]:
     """Offer the built-in data sets."""
-    return [digits.source, folder.source, *torchvision_sets.sources, afhq.source]
+    return [digits.source, mnist5k.source, mnist358.source, folder.source, *torchvision_sets.sources, afhq.source]
 
 
 def load_data(

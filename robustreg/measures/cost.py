@@ -29,5 +29,5 @@ MEASURES = (
         None,
         "Batches passed through the network in training, those of regularizers included.",
     ),
-    Measure("trust_seconds", trust_seconds, None, "Wall time of the trust flags, in seconds."),
+    Measure("trust_seconds", trust_seconds, None, "Wall time of the trust flags, in seconds.", attacks=True),
 )

@@ -20,6 +20,7 @@ class Measure:
             is left out).
         higher_is_better: None where neither is.
         about: one sentence, with the unit or range.
+        attacks: whether it looks at what attacks do; a study that wants no such measure runs none.
         endpoint: whether studies declare it beforehand as one of the numbers that verdicts are about.
     """
 
@@ -27,4 +28,5 @@ class Measure:
     compute: Callable[[Subject], Value | None]
     higher_is_better: bool | None
     about: str
+    attacks: bool = False
     endpoint: bool = False

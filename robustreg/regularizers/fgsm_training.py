@@ -1,14 +1,14 @@
 """Adversarial training with the fast gradient sign method."""
 
-import torch
 from torch import Tensor
 
-from ..hookspecs import Loss, hookimpl
+from ..hookspecs import Loss
 from ..noise import Rng
-from ..regularizer import Knob, Regularizer, scaled
+from .adversarial import AdversarialTraining
+from .ascent import ascend
 
 
-class FGSMTraining(Regularizer):
+class FGSMTraining(AdversarialTraining):
     """Learn from images moved by `strength` along the sign of the loss gradient.
 
     A share `clean` of each batch, drawn anew each step, stays as it is: the paper's weight of the clean loss (0.5
@@ -20,20 +20,7 @@ class FGSMTraining(Regularizer):
     """
 
     name = "fgsm_training"
-    strength = Knob(2 / 16, high=1, symbol="eps", doc="size of the step in pixel units")
-    clean = Knob(0.0, high=1, doc="share of each batch that stays clean")
 
-    def __init__(self, strength: float | None = None, **knobs: object) -> None:
-        super().__init__(strength, **knobs)  # type: ignore[arg-type]
-        # A Python value, in which runs that train together agree, so that nobody draws noise that is not used.
-        self.some_stay = bool(self.settings()["clean"])
-
-    @hookimpl(trylast=True)
-    def batch(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Return the adversarial batch."""
-        gradient = torch.func.grad(lambda image: loss(image, y))(x).detach()  # learning does not look through it
-        attacked = (x + scaled(self.strength, gradient.sign())).clamp(0, 1)
-        if not self.some_stay:
-            return attacked, y
-        stays = rng.bernoulli(self.clean, len(x), *(1,) * (x.ndim - 1))
-        return torch.where(stays, x, attacked), y
+    def attacked(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng, progress: float) -> Tensor:
+        """Return clamp(x + eps * sign(gradient of the loss by x), 0, 1)."""
+        return ascend(x, lambda image: loss(image, y), eps=self.strength, steps=1, travel=1)

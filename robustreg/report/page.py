@@ -6,6 +6,7 @@ This file imports matplotlib; whoever wants `report` alone to stay cheap imports
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -76,33 +77,34 @@ class Page(Figure):
 
     blank = False  # whether it only says why there is nothing to see
 
-    def __init__(self, title: str, subtitle: str, note: str, *, width: float, height: float, legend: int = 0) -> None:
+    def __init__(self, title: str, subtitle: str, note: str, *, width: float, height: float, legend: float = 0) -> None:
         room = width - 2 * MARGIN
-        subtitle, note = wrapped(subtitle, room, 8), wrapped(note, room, 7)
+        title, subtitle, note = wrapped(title, room, 11), wrapped(subtitle, room, 8), wrapped(note, room, 7)
         about = 0.17 * (1 + subtitle.count("\n"))
-        head = MARGIN + 0.26 + about + 0.26 * legend
+        top = MARGIN + 0.24 + 0.19 * title.count("\n")
+        head = top + 0.02 + about + 0.26 * legend
         foot = MARGIN + (0.05 + 0.13 * (1 + note.count("\n")) if note else 0)
         whole = head + height + foot
         super().__init__(figsize=(width, whole))
         rect = (MARGIN / width, foot / whole, room / width, height / whole)
         self.set_layout_engine(ConstrainedLayoutEngine(rect=rect, h_pad=0.05, w_pad=0.05, hspace=0.03, wspace=0.03))
-        self.title = title
+        self.title = title.replace("\n", " ")
         left = MARGIN / width
-        self.text(left, 1 - MARGIN / whole, wrapped(title, room, 11), size=11, weight="bold", va="top")
-        self.text(left, 1 - (MARGIN + 0.24) / whole, subtitle, size=8, color=FAINT, va="top", linespacing=1.3)
+        self.text(left, 1 - MARGIN / whole, title, size=11, weight="bold", va="top")
+        self.text(left, 1 - top / whole, subtitle, size=8, color=FAINT, va="top", linespacing=1.3)
         self.text(left, MARGIN / whole, note, size=7, color=FAINT, va="bottom", linespacing=1.2)
-        self._legend_at = (left, 1 - (MARGIN + 0.3 + about) / whole)
+        self._legend_at = (left, 1 - (top + 0.06 + about) / whole)
         for text in self.texts:
             text.set_in_layout(False)
 
-    def legend_above(self, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-        """Put a legend of one line between the subtitle and the panels."""
+    def legend_above(self, handles: Sequence[Artist], labels: Sequence[str], *, columns: int | None = None) -> None:
+        """Put a legend between the subtitle and the panels, on one line or in `columns`."""
         legend = self.legend(
             handles,
             labels,
             loc="upper left",
             bbox_to_anchor=self._legend_at,
-            ncols=len(labels),
+            ncols=columns or len(labels),
             borderpad=0,
             borderaxespad=0,
             handlelength=2.2,
@@ -141,6 +143,17 @@ def grid(number: int) -> tuple[int, int]:
     """Return rows and columns for a number of panels."""
     columns = number if number <= 4 else 3 if number in (5, 6, 9) else 4 if number <= 16 else 5
     return math.ceil(number / columns), columns
+
+
+def legend_columns(labels: Sequence[str], room: float) -> int:
+    """Return the most columns of a legend, filled column by column, that fit `room` inches."""
+    for columns in range(len(labels), 1, -1):
+        rows, more = divmod(len(labels), columns)
+        ends = list(itertools.accumulate(rows + (column < more) for column in range(columns)))
+        widest = [max(map(len, labels[start:end])) for start, end in zip([0, *ends], ends, strict=False)]
+        if sum(0.51 + 0.064 * letters for letters in widest) <= room:
+            return columns
+    return 1
 
 
 def empty(title: str, subtitle: str, why: str) -> Page:

@@ -27,6 +27,20 @@ class Look:
 
 BASELINE = Look("#4d4d4d", "o")
 
+# Kinds of regularizers, each with its own colour and its own marker: print without colour tells them apart as well.
+INDIGO = "#332288"
+KINDS = {
+    "weights": Look(BLUE, "s"),
+    "network": Look(GREEN, "P"),
+    "augmentation": Look(SKY, "D"),
+    "labels and outputs": Look(PINK, "v"),
+    "smooth in the input": Look(AMBER, "h"),
+    "adversarial": Look(ORANGE, "^"),
+    "schedule": Look(INDIGO, "X"),
+    "several kinds": Look(INK, "*"),
+    "other": Look("#8c6d31", "<"),
+}
+
 WORDS = {
     "better": Look(BLUE, "^"),
     "worse": Look(ORANGE, "v"),

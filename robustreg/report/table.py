@@ -44,11 +44,12 @@ def table(comparison: Comparison, *, width: int = 120) -> Table:
     longest = max(len(plain(arm)) for arm in comparison.arms)
     made.add_column("arm", overflow="fold", min_width=min(longest, NAME) if not narrow else None)
     headings = ("clean\naccuracy %", "memorized\n% of wrong\nlabels", f"FGSM\n(weak) %\n{eps}", f"worst\ncase %\n{eps}")
-    for heading in headings:
+    shown = {name: heading for name, heading in zip(COLUMNS, headings, strict=True) if name in comparison.measures}
+    for heading in shown.values():
         made.add_column(Text(heading, no_wrap=False, overflow="fold"), no_wrap=not tight)  # not to be squeezed
     made.add_column("trust", overflow="fold")
     for arm in comparison.arms:
-        cells = [_cell(comparison, arm, measure, narrow) for measure in COLUMNS]
+        cells = [_cell(comparison, arm, measure, narrow) for measure in shown]
         made.add_row(Text(plain(arm), style="bold"), *cells, _trust(comparison, arm))
     return made
 
@@ -109,13 +110,23 @@ def _caption(comparison: Comparison) -> Text:
     condition = noisiest(comparison)
     seeds = counted(len(study["seeds"]), "seed")
     sure = "protocol: preliminary, no p-values" if preliminary(study) else "protocol"
+    only = study.get("measures")
     said = [
         f"{plain(study['data'])} · {plain(study['model'])} ({study['parameters']:,} parameters) · {seeds} ·"
         f" {study['protocol']} {sure}.",
         "In each cell: mean ± standard deviation over seeds in %, then the paired difference to"
         f" {plain(comparison.arms[0])} in points with its 95 % interval, and the word.",
-        f"eps is in pixel units, 0 to 1: {eps_text(study['headline_eps'])} ({plain(study['norm'])}). Worst case: no"
-        f" attack of {', '.join(map(plain, study['attacks']))} broke the image. FGSM is weak: shown, never the judge.",
-        f"Memorized: after training on {condition} labels." if condition else "No random labels in this study.",
     ]
+    if comparison.measures.keys() & {"fgsm_accuracy", "robust_accuracy"}:
+        said.append(
+            f"eps is in pixel units, 0 to 1: {eps_text(study['headline_eps'])} ({plain(study['norm'])}). Worst case:"
+            f" no attack of {', '.join(map(plain, study['attacks']))} broke the image. FGSM is weak: shown, never the"
+            " judge."
+        )
+    if MEMORIZED in comparison.measures:
+        said.append(
+            f"Memorized: after training on {condition} labels." if condition else "No random labels in this study."
+        )
+    if only:
+        said.append(f"Nothing was measured but {', '.join(map(plain, only))}; what is no column is in summary.csv.")
     return Text(" ".join(said))

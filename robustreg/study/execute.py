@@ -13,7 +13,7 @@ from ..attacks import protocol_attacks
 from ..attacks.transfer import Surrogate
 from ..cohort import Member, train_cohort
 from ..errors import DataError, RobustregError, printable
-from ..measures import Subject, attack_together, chance_band, measure_all, sandwich, trust_flags
+from ..measures import Flag, Subject, attack_together, chance_band, measure_all, sandwich, trust_flags
 from ..session import Run
 from .conditions import Labelled
 from .examples import examples
@@ -65,7 +65,8 @@ def execute(
     _train(plan, [job for job in jobs if job.member is not None], note)
     for job in jobs:
         _attempt(job, lambda job: _look_at(plan, job, surrogates))
-    attack_together([job.subject for job in jobs if job.subject is not None])
+    if plan.attacked:
+        attack_together([job.subject for job in jobs if job.subject is not None])
     for job in jobs:
         _attempt(job, lambda job: _measure(plan, job))
         yield job.index, job.record, job.file
@@ -191,11 +192,18 @@ def _measure(plan: Plan, job: _Job) -> None:
     if job.trained is None or record.status == "failed":
         return
     if subject is not None:
-        record.measures = measure_all(subject, plan.catalogue.offers["measures"].values())
-        flags = [chance_band(subject)] if subject.corrupted else [*trust_flags(subject), sandwich(subject)]
-        record.trust = [dict(flag) for flag in flags if flag is not None]
-        if not subject.corrupted and job.run.seed == plan.seeds[0]:
+        record.measures = measure_all(subject, plan.measured())
+        record.trust = [dict(flag) for flag in _flags(plan, subject) if flag is not None]
+        if plan.attacked and not subject.corrupted and job.run.seed == plan.seeds[0]:
             record.details["examples"] = examples(subject)
         record.to_json()  # what a measure of a plugin returned has to be something that can be kept
     about = {"arm": record.arm, "seed": record.seed, "label_condition": record.label_condition}
-    job.file = checkpoint.to_bytes(checkpoint.weights_of(job.trained.model), plan.manifest(record.seed) | about)
+    manifest = plan.manifest(record.seed) | about | checkpoint.around(job.run.arm.regularizers)
+    job.file = checkpoint.to_bytes(checkpoint.weights_of(job.trained.model), manifest)
+
+
+def _flags(plan: Plan, subject: Subject) -> list[Flag | None]:
+    """What may be wrong with the numbers of a subject: flags about attacks are raised where there were attacks."""
+    if subject.corrupted:
+        return [chance_band(subject)] if plan.attacked or "clean_accuracy" in plan.measures() else []
+    return [*trust_flags(subject), sandwich(subject)] if plan.attacked else []

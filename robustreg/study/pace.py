@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 REDRAW = 0.2  # seconds between two looks at the epochs of what is running
+SURE = 0.01  # share of the work that has to be done before an end is foretold
 TRAINING = 0.5  # share of a run that is its training, where the rest is measuring
 
 
@@ -83,7 +84,7 @@ class Pace:
         self._told = time.perf_counter()
         part = sum((task.runs * task.share * TRAINING for task in self._going.values()), 0.0)
         done = self._finished + part
-        left = (self._told - self._begun) / done * (self._todo - done) if done else None
+        left = (self._told - self._begun) / done * (self._todo - done) if done > SURE * self._todo else None
         names = [task.name for task in self._going.values()]
         running = names[0] + (f", and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
         reused = self._total - self._todo

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..attacks import protocol_attacks
 from ..attacks.transfer import Surrogate
 from ..data import Splits
+from ..measures import Measure
 from ..models import check_fits, count_parameters
 from ..noise import fold, seed_key
 from ..plugins import Catalogue
@@ -91,6 +92,8 @@ class Plan:
     load: Callable[[int], Splits]
     build: Callable[[tuple[int, ...], int], nn.Module]
     notes: tuple[str, ...] = ()
+    wanted: tuple[str, ...] | None = None  # measures; None for all there are
+    stacked: bool | None = None  # whether small networks train in stacks; None: where the protocol has many seeds
     surrogates: dict[int, Surrogate] = field(default_factory=dict)  # trained baselines, where runs are measured
     _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -128,13 +131,14 @@ class Plan:
 
     @property
     def together(self) -> bool:
-        """Whether runs are trained in stacks: where there are many seeds and the network is small.
+        """Whether runs are trained in stacks: where there are many of them and the network is small.
 
         A rule and no stopwatch: it decides the last bits of a result, which must not depend on what else the machine
         did, on the engine, or on which runs of the study happened to be left to do.
         """
         limit = STACKED if torch.device(self.device).type == "cpu" else SMALL_MODEL
-        return self.protocol.p_values and self.parameters() <= limit
+        many = self.protocol.p_values if self.stacked is None else self.stacked
+        return many and self.parameters() <= limit
 
     def recipe_of(self, condition: LabelCondition) -> Recipe:
         """Return the recipe under a label condition, which has its own number of epochs."""
@@ -157,17 +161,29 @@ class Plan:
             "together": self.together,
             "measures": self._strangers_measures(),
         }
+        if self.wanted is not None:
+            decides["only"] = sorted(self.wanted)
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
     def _strangers_measures(self) -> dict[str, str]:
         # Ours come with the version of the core; a newly installed one has to see every run.
-        origins = ((name, self.catalogue.origins["measures", name]) for name in self.catalogue.offers["measures"])
+        origins = ((name, self.catalogue.origins["measures", name]) for name in self.measures())
         core = _core_name()
         return {name: f"{at.distribution} {at.version}" for name, at in origins if at.distribution != core}
 
     def measures(self) -> dict[str, bool | None]:
-        """Return the measures there are, and whether higher is better (None: neither)."""
-        return {name: measure.higher_is_better for name, measure in self.catalogue.offers["measures"].items()}
+        """Return the measures that are taken, and whether higher is better (None: neither)."""
+        return {measure.name: measure.higher_is_better for measure in self.measured()}
+
+    def measured(self) -> list[Measure]:
+        """Return the measures that are taken, in the order in which they are offered."""
+        offered: dict[str, Measure] = self.catalogue.offers["measures"]
+        return [measure for name, measure in offered.items() if self.wanted is None or name in self.wanted]
+
+    @property
+    def attacked(self) -> bool:
+        """Whether models are attacked, and so can be judged: only where a measure asks for it."""
+        return any(measure.attacks for measure in self.measured())
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved study as plain values: what decides its numbers, for records and reports."""
@@ -190,6 +206,7 @@ class Plan:
             "norm": self.norm,
             "attacks": [attack.name for attack in protocol_attacks(self.protocol.name)],
             "protocol": self.protocol.name,
+            "measures": None if self.wanted is None else list(self.measures()),
             "device": self.device,
             "versions": self.versions(),
             "split_hashes": {str(seed): self.split_hash(seed) for seed in self.seeds},

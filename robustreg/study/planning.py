@@ -10,7 +10,7 @@ from torch import nn
 
 from ..attacks import eps_grid
 from ..data import Dataset, DataSource, Splits, load_dataset, make_splits
-from ..errors import UsageError
+from ..errors import UsageError, suggest
 from ..objective import check_hooks
 from ..plugins import Catalogue
 from ..regularizer import Regularizer
@@ -46,6 +46,7 @@ def make_plan(
     eps: Iterable[float] | None = None,
     headline_eps: float | None = None,
     norm: str = "linf",
+    measures: Iterable[str] | None = None,
     device: str = "cpu",
     say: Callable[[str], None] | None = None,
     recipe: Recipe | None = None,
@@ -96,6 +97,7 @@ def make_plan(
         load,
         build,
         (SAME_WEIGHTS,) if isinstance(model, nn.Module) and len(which) > 1 else (),
+        None if measures is None else _measures(measures, catalogue),
     )
     plan.model(which[0])
     for arm in chosen:
@@ -114,6 +116,19 @@ def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
     if not which or len(set(which)) != len(which) or not all(isinstance(seed, int) for seed in which):
         raise UsageError(f"a study needs at least one seed, whole numbers each named once; got {list(which)}")
     return which
+
+
+def _measures(names: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the names of measures that a study is about, each known."""
+    found = dict.fromkeys([names] if isinstance(names, str) else names)
+    known = catalogue.offers["measures"]
+    for name in found:
+        if name not in known:
+            hint = suggest(str(name), known)
+            raise UsageError(f"no measure is called {name!r}.{hint} There are {', '.join(known)}")
+    if not found:
+        raise UsageError("measures must name at least one measure; leave it out for all of them")
+    return tuple(found)
 
 
 def _numbers(values: float | Iterable[float], what: str) -> list[float]:

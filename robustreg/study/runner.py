@@ -34,6 +34,7 @@ def compare(
     label_noise: Iterable[float] = (0.0, 1.0),
     eps: Iterable[float] | None = None,
     headline_eps: float | None = None,
+    measures: Iterable[str] | None = None,
     device: str = "cpu",
     engine: str = AUTO,
     out: str | Path | None = None,
@@ -53,6 +54,8 @@ def compare(
         label_noise: shares of training labels drawn anew; 0, the true labels, is always there.
         eps: the attack sizes in pixel units; by default the grid of the data set.
         headline_eps: the size at which robustness is judged.
+        measures: names of the only measures to take; by default all there are. Models are attacked, and trust flags
+            raised, only where one of them is about attacks.
         device: a torch device.
         engine: "serial" (in this process), "local" or "local:workers=4" (on several processes of this machine), or
             "auto": local where that pays. Below a million parameters the numbers are the same on every engine.
@@ -77,6 +80,7 @@ def compare(
         label_noise=label_noise,
         eps=eps,
         headline_eps=headline_eps,
+        measures=measures,
         device=device,
         **settings,
     )

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        with _disk(self.folder):
+        with on_disk(self.folder):
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
             for partial in (self.folder / "models").glob("*.partial"):
                 if not _being_written(partial):  # left by a process that was killed
@@ -55,6 +55,10 @@ class Store:
                 "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, finished REAL NOT NULL, record TEXT NOT NULL)"
             )
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
+        self._db.execute(  # beside the runs, so that an older robustreg, which does not know of it, loses nothing
+            "CREATE TABLE IF NOT EXISTS tested (configuration TEXT, seed INTEGER, id TEXT,"
+            " PRIMARY KEY (configuration, seed, id))"
+        )
 
     def __enter__(self) -> Store:
         return self
@@ -68,7 +72,7 @@ class Store:
 
     def get(self, identity: str) -> Record | None:
         """Return the run with this identity, whatever its status; None if there is none."""
-        with _disk(self.folder):
+        with on_disk(self.folder):
             row = self._db.execute("SELECT record FROM runs WHERE id = ?", (identity,)).fetchone()
         if row is None:
             return None
@@ -79,12 +83,25 @@ class Store:
 
     def put(self, record: Record, model: bytes) -> None:
         """Keep a finished run: first its model file (see `checkpoint`; empty when there is none), then its row."""
-        with _disk(self.folder):
+        with on_disk(self.folder):
             if model:
                 record.model_sha256 = hashlib.sha256(model).hexdigest()
                 write_whole(self.model_path(record.id), model)
             row = (record.id, time.time(), record.to_json())
             self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", row)
+
+    def tested(self, configuration: str, runs: Iterable[Record] = ()) -> int:
+        """Take note that these runs of a configuration were measured on test images, and return how often it was.
+
+        Measuring one run again, as after a crash, tells nothing new and does not count; measuring the configuration
+        under other conditions (another eps, protocol, version) does.
+        """
+        rows = [(configuration, record.seed, record.id) for record in runs]
+        with on_disk(self.folder):
+            self._db.executemany("INSERT OR IGNORE INTO tested VALUES (?, ?, ?)", rows)
+            query = "SELECT count(*) FROM tested WHERE configuration = ? GROUP BY seed ORDER BY 1 DESC"
+            row = self._db.execute(query, (configuration,)).fetchone()
+        return int(row[0]) if row else 0
 
     def sound(self, identity: str) -> Record | None:
         """Return the run with this identity if its model file, too, is what was written; None to do it again."""
@@ -133,7 +150,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
+def on_disk(folder: Path) -> Iterator[None]:
     """Turn what the disk and SQLite say into errors a user can act on."""
     try:
         yield

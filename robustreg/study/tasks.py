@@ -91,6 +91,7 @@ def _task(plan: Plan, runs: Sequence[PlannedRun], positions: Sequence[int]) -> T
     true_labels = not runs[0].condition.rate
     condition, splits = runs[0].condition, plan.splits(plan.seeds[0])
     passes = min(condition.images or len(splits.train), len(splits.train)) * condition.epochs * 3
-    passes += ATTACKED * len(splits.test) if true_labels else 0
-    needs = frozenset(run.seed for run in runs) if true_labels and not baseline else frozenset()
+    attacked = plan.attacked and true_labels
+    passes += ATTACKED * len(splits.test) if attacked else 0
+    needs = frozenset(run.seed for run in runs) if attacked and not baseline else frozenset()
     return Task(tuple(positions), needs, baseline, float(passes * len(runs)))

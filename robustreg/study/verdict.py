@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .differences import seeds_needed
-from .protocol import FITTED, PROTOCOLS
+from .protocol import ENDPOINTS, FITTED, PROTOCOLS
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -24,7 +24,7 @@ def sentences(comparison: Comparison) -> list[str]:
     said += _answer(comparison, "clean_accuracy", f"Clean accuracy {where}")
     said += _answer(comparison, "memorized_fraction", f"Memorization of random labels {where}") + _fitted(comparison)
     said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {attacks}")
-    return said + _front(comparison) + _fgsm(comparison) + _lost(comparison)
+    return said + _unmeasured(comparison) + _front(comparison) + _fgsm(comparison) + _lost(comparison)
 
 
 def too_few(seeds: int, arms: int) -> str:
@@ -68,6 +68,11 @@ def _answer(comparison: Comparison, measure: str, opening: str) -> list[str]:
         could = f" (could have seen {_range(detectable)} points)" if detectable else ""
         parts.append(f"cannot tell: {', '.join(by_word['cannot tell'])}{could}")
     return [f"{opening}, in points against none: {'; '.join(parts)}."] if parts else []
+
+
+def _unmeasured(comparison: Comparison) -> list[str]:
+    missing = [measure for measure in ENDPOINTS if measure not in comparison.measures]
+    return [f"Not measured here, so nothing is said about it: {', '.join(missing)}."] if missing else []
 
 
 def _fitted(comparison: Comparison) -> list[str]:

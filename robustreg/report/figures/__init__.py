@@ -11,6 +11,7 @@ from .corruption_curve import corruption_curve
 from .differences import differences
 from .examples import examples
 from .memorization import memorization
+from .memorization_robustness import memorization_robustness
 from .robust_curve import robust_curve
 from .training_curves import training_curves
 from .weight_norms import weight_norms
@@ -27,6 +28,7 @@ FIGURES: dict[str, Callable[[Comparison], Figure]] = {
         differences,
         clean_robust,
         memorization,
+        memorization_robustness,
         corruption_curve,
         training_curves,
         weight_norms,
