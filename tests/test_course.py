@@ -299,8 +299,10 @@ def test_every_recipe_runs_in_both_forms_on_a_small_budget(name: str, folder: Pa
             assert [run.status for run in part.runs] == ["ok"] * (1 if form == "faithful" else 2)
             assert part.readings and all(math.isfinite(reading.mean) for reading in part.readings)
             assert part.first.initial_norms and part.first.final_norms
-    compared = [part.readings[0].difference is not None for part in result.corrected.parts[1:]]  # type: ignore[union-attr]
-    assert all(compared) or not recipe.forms["corrected"].baseline
+    corrected, base = result.corrected, recipe.forms["corrected"].baseline
+    assert corrected is not None and corrected.baseline == base
+    for part in corrected.parts:
+        assert (part.readings[0].difference is not None) == (base not in ("", part.label))
     json.dumps(result.to_dict())
     again = run_recipe(recipe, folder, catalogue, seeds=2, epochs=1, engine="serial", on_progress=_nothing_to_do)
     assert again == result

@@ -21,12 +21,14 @@ from scipy import stats
 from torch import nn
 
 from robustreg import train
-from robustreg.course.animation import Recorder, animation, write_gif
+from robustreg.course import files
+from robustreg.course.animation import animation, write_gif
 from robustreg.course.pictures import ANIMATION, PICTURES, draw
 from robustreg.course.pictures.attack_curves import headline
 from robustreg.course.pictures.frame import MOST_POINTS, class_names, classes_of, guessing_band
 from robustreg.course.pictures.norm_bars import total
 from robustreg.course.recipe import Flaw, Recipe
+from robustreg.course.recorder import Recorder
 from robustreg.course.result import (
     FormResult,
     PartResult,
@@ -508,6 +510,12 @@ def test_a_frame_shows_the_function_and_the_error_of_its_epoch() -> None:
 
 def test_an_animation_of_nothing_is_a_page_that_says_so() -> None:
     assert "Nothing to show" in texts(animation(result(), RECIPE).figure)
+
+
+@pytest.mark.parametrize("name", files.names())
+def test_every_recipe_names_pictures_that_there_are(name: str) -> None:
+    assert files.recipe(name).pictures
+    assert set(files.recipe(name).pictures) <= {*PICTURES, ANIMATION}
 
 
 def test_the_recorder_keeps_what_the_network_computes_and_leaves_it_as_it_was() -> None:

@@ -23,6 +23,7 @@ from robustreg.report.kinds import kind_of, kinds, look_of
 from robustreg.report.labels import place
 from robustreg.report.naming import write_names
 from robustreg.report.palette import BASELINE, KINDS
+from robustreg.report.scatter import looks_of
 from robustreg.study import Comparison, Record
 
 MEASURES = {"memorized_fraction": False, "robust_accuracy": True}
@@ -178,6 +179,35 @@ def test_names_without_room_are_not_written_unless_they_must_be() -> None:
     assert not axes.texts and not axes.get_lines()
     assert write_names(axes, points, names, always=True)
     assert [text.get_text() for text in axes.texts] == names
+
+
+@pytest.mark.parametrize("width", [SINGLE, DOUBLE])
+def test_the_legend_names_the_kinds_that_occur_and_stays_between_the_texts_and_the_panel(width: float) -> None:
+    comparison = study(scattered(20), red=[4])
+    figure = memorization_robustness(comparison, width=width)
+    page.settle(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    (legend,) = figure.legends
+    used = {*kinds(comparison).values(), "red flag", "Pareto front"}
+    assert {text.get_text() for text in legend.get_texts()} == used
+    box, panel = legend.get_window_extent(renderer), figure.axes[0].get_tightbbox(renderer)
+    about = figure.texts[1].get_window_extent(renderer)
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert panel.y1 < box.y0 and box.y1 < about.y0
+
+
+@pytest.mark.parametrize("number", [10, 45])
+def test_an_arm_has_the_colour_of_its_kind_in_every_scatter(number: int) -> None:
+    comparison = study(scattered(number))
+    kind = kinds(comparison)
+    looks = looks_of(comparison)
+    drawn = markers(memorization_robustness(comparison), comparison)
+    for arm in comparison.arms:
+        assert looks[arm].color == look_of(kind[arm]).color == drawn[arm].get_markerfacecolor()  # type: ignore[attr-defined]
+    assert len(set(looks.values())) == number  # no two arms look alike
+    if number <= 14:
+        assert len({look.marker for look in looks.values()}) == number  # not even without colour
 
 
 def test_the_same_study_gives_the_same_bytes() -> None:

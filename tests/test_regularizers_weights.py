@@ -425,6 +425,10 @@ def test_rand_augment_works_on_floats_as_on_whole_numbers_and_leaves_the_labels(
     assert torch.equal(same, y)
     assert floats.dtype == torch.float64
     torch.testing.assert_close(floats, whole.double() / 255, rtol=0, atol=1e-12)
+    near = (GRAY.clamp(1).double() - 0.4) / 255  # rounded to whole numbers, not cut off
+    wanted, _ = Objective(mlp(), [member]).before_epoch(GRAY.clamp(1), y, 0, 7)
+    found, _ = Objective(mlp(), [member]).before_epoch(near, y, 0, 7)
+    torch.testing.assert_close(found, torch.where(found == near, near, wanted.double() / 255), rtol=0, atol=1e-12)
     other, _ = Objective(mlp(), [member]).before_epoch(GRAY, y, 1, 8)
     assert (other != whole).flatten(1).any(1).float().mean() > 0.5
 

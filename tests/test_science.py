@@ -156,7 +156,9 @@ def test_dropout_memorizes_few_of_the_wrong_labels_that_the_plain_network_learns
 
 
 @pytest.mark.parametrize(
-    "penalty", [rr.regularizers.L2(0.5), rr.regularizers.L1(0.01)], ids=lambda member: type(member).__name__
+    "penalty",
+    [rr.regularizers.L2(0.5), rr.regularizers.L1(0.01), rr.regularizers.WeightDecay(1.0)],
+    ids=lambda member: member.name,
 )
 def test_weight_decay_makes_a_logistic_regression_of_threes_and_sevens_robust(penalty: rr.Regularizer) -> None:
     """Acceptance test 15."""

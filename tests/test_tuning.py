@@ -364,6 +364,19 @@ def test_killed_in_the_trials_and_in_the_tests_it_loses_no_run_and_ends_with_the
     assert timeless(json.loads((tmp_path / "tuning.json").read_text())) == whole
 
 
+def test_the_bits_of_a_draw_depend_neither_on_the_engine_nor_on_what_else_is_drawn(tmp_path):
+    def hashes(name, **changes):
+        small(["dropout:0..0.8"], out=tmp_path / name, seeds=1, **changes)
+        with sqlite3.connect(tmp_path / name / "study.db") as db:
+            records = [Record.from_json(text) for (text,) in db.execute("SELECT record FROM runs")]
+        return {record.arm: record.model_sha256 for record in records if record.seed == TRIAL_SEED}
+
+    whole = hashes("whole", budget=6)
+    assert len(whole) == 12 and len(set(whole.values())) == 12
+    assert hashes("shared", budget=6, engine="local:workers=2") == whole
+    assert hashes("part", budget=3).items() <= whole.items()
+
+
 def test_started_again_nothing_is_trained_and_a_larger_budget_trains_only_what_is_new(tuning):
     seen = []
     again = small(out=tuning.folder, on_progress=seen.append)

@@ -138,6 +138,24 @@ def test_a_view_is_a_blend_with_chains_of_transformations() -> None:
     assert harder.mean() > 1.2 * gap.mean()
 
 
+@pytest.mark.parametrize(("depth", "lengths"), [(-1, {1, 2, 3}), (2, {2})])
+def test_a_chain_has_one_to_three_transformations(
+    depth: int, lengths: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted: each length equally often for a depth of -1, and the depth itself otherwise; levels within severity."""
+    levels: list[Tensor] = []
+
+    def count(x: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+        levels.append(level)
+        return x + 1
+
+    monkeypatch.setattr(operations, "transform", count)
+    found = operations.chain(torch.zeros(3000, 1, 1, 1), torch.tensor(4.0), Rng(0), depth).flatten()
+    times = [int((found == length).sum()) for length in sorted(lengths)]
+    assert sum(times) == 3000 and min(times) > 0.9 * 3000 / len(times)
+    assert stats.kstest(torch.cat(levels).numpy(), "uniform", (0.01, 0.39)).pvalue > 0.001
+
+
 def test_the_disagreement_is_the_jensen_shannon_divergence() -> None:
     """SciPy's entropies are the oracle: that of the mean less the mean of those."""
     logits = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -168,18 +186,23 @@ def test_a_rectangle_has_its_area_its_aspect_and_its_place() -> None:
 
 
 def test_random_erasing_erases_as_much_as_torchvisions() -> None:
-    """The share of images, and quartiles of the erased share where rectangles fit; noise is uniform, the rest stays."""
+    """The share of images; areas, widths, heights and places of rectangles that fit; and that the noise is uniform."""
     x, watcher = torch.full((2000, 1, 32, 32), 2.0), Watcher()
     Objective(nn.Flatten(), [RandomErasing(0.5, largest=0.2, aspect=0.5), watcher])(x, torch.zeros(2000, 1024), 1)
     erased = watcher.seen["x"] != 2
     share = erased.float().mean((1, 2, 3))
     assert stats.binomtest(int((share > 0).sum()), 2000, 0.5).pvalue > 0.001
     torch.manual_seed(0)
-    theirs = transforms.RandomErasing(1.0, scale=(0.02, 0.2), ratio=(0.5, 2), value=0)
-    shares = [(theirs(one) == 0).float().mean().item() for one in x[:1000]]
-    assert stats.ks_2samp(share[share > 0].numpy(), shares).pvalue > 0.001
-    where = (erased.float().mean(0), torch.stack([(theirs(one) == 0).float() for one in x[:1000]]).mean(0))
-    torch.testing.assert_close(where[0], where[1] / 2, atol=0.06, rtol=0)
+    erase = transforms.RandomErasing(1.0, scale=(0.02, 0.2), ratio=(0.5, 2), value=0)
+    theirs = torch.stack([erase(one) for one in x[:1000]]) == 0
+    own = erased[share > 0]
+    for size in (
+        lambda cut: cut.sum((1, 2, 3)),
+        lambda cut: cut.any(2).sum((1, 2)),
+        lambda cut: cut.any(3).sum((1, 2)),
+    ):
+        assert stats.ks_2samp(size(own).numpy(), size(theirs).numpy()).pvalue > 0.001  # areas, widths, heights
+    torch.testing.assert_close(own.float().mean(0), theirs.float().mean(0), atol=0.1, rtol=0)
     assert stats.kstest(watcher.seen["x"][erased].numpy(), "uniform").pvalue > 0.001
 
 

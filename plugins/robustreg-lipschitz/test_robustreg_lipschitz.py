@@ -69,10 +69,10 @@ def test_the_terms_are_weighted_sums_over_layers() -> None:
     assert terms["srip"].item() == pytest.approx(0.25 * wanted)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (6, 4)])
-def test_the_isometry_gap_is_the_largest_eigenvalue(rows: int, columns: int) -> None:
+@pytest.mark.parametrize(("rows", "columns", "size"), [(3, 5, 1), (6, 4, 1), (3, 5, 0.3)])
+def test_the_isometry_gap_is_the_largest_absolute_eigenvalue(rows: int, columns: int, size: float) -> None:
     """LAPACK's eigenvalues of W^T W - I are the oracle: reached after many iterations, not exceeded after few."""
-    weight = matrix(rows, columns)
+    weight = size * matrix(rows, columns)
     short = weight if rows <= columns else weight.mT
     gap = short @ short.mT - torch.eye(len(short), dtype=torch.float64)
     largest = float(torch.linalg.eigvalsh(gap).abs().max())

@@ -67,6 +67,8 @@ def command(names: tuple[str, ...], **options: Any) -> int:
         say(f"Warning: {failure}")
     if path is None:
         say("Note: without the animal faces, digits under noise stand in for them; see robustreg data info afhq.")
+    if options["epochs"] is not None:
+        say("Note: with --epochs, golden values of whole trainings are not reached.")
     results: list[RecipeResult] = []
     paths: list[Path] = []
     for recipe in recipes:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from torch import Tensor
 
-    from ..session import Session
     from .recipe import Recipe
 
 WHAT = "learning, step by step"
@@ -29,38 +27,6 @@ DPI = 100
 FRAME, LAST = 250, 2000  # milliseconds
 SHADES = 34  # of each colour; 7 colours then fit the 256 that a GIF can have
 MOST_PANELS = 3
-
-
-class Recorder:
-    """Keeps what a regression network computes on a grid, before training and after every so many epochs.
-
-    To be passed to `train` as `on_epoch`; what it kept is in `snapshots`. The network is left as it was.
-
-    Args:
-        grid: inputs `(n, 1)`, of the float type of the network.
-        every: epochs between two snapshots.
-        model: the network before training, for a snapshot at epoch 0; None for none.
-    """
-
-    def __init__(self, grid: Tensor, *, every: int = 500, model: Any = None) -> None:
-        self.grid, self.every = grid, every
-        self.snapshots: list[Snapshot] = []
-        if model is not None:
-            self._keep(0, model)
-
-    def __call__(self, session: Session) -> None:
-        """Look at the network after an epoch."""
-        if session.epoch % self.every == 0:
-            self._keep(session.epoch, session.objective.network)
-
-    def _keep(self, epoch: int, network: Any) -> None:
-        import torch
-
-        from ..inference import device_of, untraced
-
-        with untraced(network), torch.inference_mode():
-            outputs = network(self.grid.to(device_of(network))).flatten().tolist()
-        self.snapshots.append(Snapshot(epoch, tuple(outputs)))
 
 
 @dataclass

@@ -22,8 +22,8 @@ from ..session import Run, norms
 from ..study import Progress, versions
 from ..training import train
 from . import kept
-from .animation import Recorder
 from .recipe import Part, StudyFile
+from .recorder import Recorder
 from .result import PartResult, Points, SeedResult, Snapshot
 
 SCALAR = (1,)  # the shape of one input that can be drawn on paper

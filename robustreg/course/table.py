@@ -15,6 +15,8 @@ from .recipe import Recipe
 from .result import CORRECTED, FAITHFUL, FormResult, PartResult, Reading, RecipeResult
 
 WORD_STYLES = {"better": "green", "worse": "red", "equivalent": "cyan", "cannot tell": "dim"}
+NAME = 20  # columns that hold the longest name of a recipe on one line
+
 Pair = tuple[Recipe, RecipeResult]
 
 
@@ -28,7 +30,7 @@ def overview(pairs: Iterable[Pair]) -> Table:
         (CORRECTED, 6),
         ("flaws removed", 5),
     ):
-        made.add_column(heading, overflow="fold", ratio=share)
+        made.add_column(heading, overflow="fold", ratio=share, min_width=NAME if heading == "recipe" else None)
     made.expand = True
     for recipe, result in pairs:
         name = Text(recipe.name, style="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -62,7 +63,7 @@ def page(studies: str | Path) -> str:
     """
     folder = Path(studies)
     parts = [OPENING, CHECKED, _table(("claim", "published", "study", "measured", "word"), _checked(folder))]
-    parts += [_tally(read_measured(folder)), GPU, "\n".join(_waiting(folder)) + "\n"]
+    parts += [_tally(read_measured(folder)), *_unmeasured(folder), GPU, _listed(_waiting(folder, "gpu*.toml"))]
     words = "\n".join(f"- *{name}*: {says}" for name, says in EVIDENCE.items())
     return "\n".join([*parts, NUMBERS.format(evidence=words), *(_numbers(name) for name in tables())])
 
@@ -72,7 +73,9 @@ def _checked(folder: Path) -> Iterable[tuple[str, ...]]:
     for line in read_measured(folder):
         claim = known[line.claim]
         study = f"[{line.study}](../examples/studies/{line.study}.toml)"
-        yield (_claim(claim), _published(claim), study, _measured(line), _word(line.word))
+        settings = tomllib.loads((folder / f"{line.study}.toml").read_text(encoding="utf-8"))["study"]
+        where = f"{study}: {settings['data']}, {settings['model']}, eps {settings['headline-eps']:g}"
+        yield (_claim(claim), _published(claim), where, _measured(line), _word(line.word))
 
 
 def _tally(lines: Iterable[Measured]) -> str:
@@ -81,11 +84,19 @@ def _tally(lines: Iterable[Measured]) -> str:
     return f"Of {len(words)} claims: {said}.\n"
 
 
-def _waiting(folder: Path) -> Iterable[str]:
-    for path in sorted(folder.glob("gpu*.toml")):
-        for tie in ties(path):
-            claim = claims()[tie.claim]
-            yield f"- {_claim(claim)} ({_published(claim)})"
+def _unmeasured(folder: Path) -> list[str]:
+    done = {(line.study, line.claim) for line in read_measured(folder)}
+    found = [pair for pair in _waiting(folder, "*.toml") if pair not in done and not pair[0].startswith("gpu")]
+    return ["Ready to run, and not run in full yet:\n", _listed(found)] if found else []
+
+
+def _waiting(folder: Path, pattern: str) -> list[tuple[str, str]]:
+    return [(path.stem, tie.claim) for path in sorted(folder.glob(pattern)) for tie in ties(path)]
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    known = claims()
+    return "".join(f"- {_claim(known[claim])}: {_published(known[claim])}; {study}\n" for study, claim in pairs)
 
 
 def _claim(claim: Claim) -> str:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ..hookspecs import Weights, hookimpl
 from ..inference import device_of
-from ..layers import keyed
 from ..regularizer import Regularizer
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ def refresh(model: nn.Module, train: Split) -> None:
     is asked for. Nothing happens to a network without BatchNorm.
     """
     device = device_of(model)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), keyed(model, 0):
-        torch.manual_seed(0)  # for layers that draw from torch's own stream
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
         torch.optim.swa_utils.update_bn(_batches(train, device), model, device)
 
 

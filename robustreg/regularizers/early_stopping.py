@@ -44,8 +44,9 @@ class EarlyStopping(Regularizer):
     long before clean accuracy does, and selecting on the latter picks the wrong network. It costs `steps` passes over
     the validation images an epoch, which the run's count of passes leaves out.
 
-    Expected: less memorization of wrong labels; with adversarial training and `monitor=robust`, more robustness than
-    at the last epoch. On fully random labels any validation-based stopper is arbitrary.
+    Expected: less memorization of wrong labels. `monitor=robust` beside adversarial training: the robustness of the
+    best epoch instead of the last; of an undefended network it keeps one of the first epochs, before accuracy is there.
+    On fully random labels any validation-based stopper is arbitrary.
     Prechelt, Early stopping - but when?, 1998; Rice et al, Overfitting in adversarially robust deep learning, 2020.
     """
 

@@ -29,8 +29,9 @@ class Trades(Searching):
     to the last bit; at eps 0 a divergence of two equal things is left, which is 0 but for rounding. `crafting` and
     `warmup` are as in PGD training. BatchNorm's statistics are of the clean images alone.
 
-    Expected: the best robustness at large eps for a little clean accuracy, badly calibrated; wrong labels are
-    memorized less, random labels learned (its first term sees the clean images); `steps` + 3 times the cost.
+    Expected: within eps as robust as PGD training, and more so beyond it, for a little clean accuracy and much of the
+    calibration; wrong labels are memorized less, random labels learned (its first term sees the images as they are);
+    `steps` + 3 times the cost.
     Zhang et al, Theoretically principled trade-off between robustness and accuracy, 2019.
     """
 

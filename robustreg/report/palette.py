@@ -14,6 +14,7 @@ BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A
 
 _COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
+ARMS = 1 + len(_MARKERS)  # that can each have a marker of their own
 
 
 @dataclass(frozen=True)

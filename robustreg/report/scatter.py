@@ -1,12 +1,14 @@
-"""Arms as points in a plane, with crosses over seeds."""
+"""Arms as points in a plane, with crosses over seeds: a colour a kind of regularizer, a marker an arm."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .palette import Look, look
+from .kinds import kinds, look_of
+from .palette import ARMS, Look, look
 from .series import Spread, spread, values
 from .wording import short
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..study import Comparison
+
+
+ROWS = 17  # of a legend beside a panel
+COLORS = "Colours: kinds of regularizers."
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,22 @@ class Dot:
 
 def dots(comparison: Comparison, x: str, y: str) -> list[Dot]:
     """Return the arms that have both measures, in the order of the study."""
-    found = []
-    for position, arm in enumerate(comparison.arms):
+    found, looks = [], looks_of(comparison)
+    for arm in comparison.arms:
         here, there = (spread(values(comparison, arm, name).values()) for name in (x, y))
         if here is not None and there is not None:
-            found.append(Dot(arm, here, there, look(position)))
+            found.append(Dot(arm, here, there, looks[arm]))
+    return found
+
+
+def looks_of(comparison: Comparison) -> dict[str, Look]:
+    """Return the look of every arm: the colour of its kind, and a marker that no other arm has, or, in a study of more
+    arms than there are markers, no other arm of its kind."""
+    found, seen = {}, Counter[str]()
+    for position, (arm, kind) in enumerate(kinds(comparison).items()):
+        seen[kind] += 1
+        marker = look(position if len(comparison.arms) <= ARMS or position == 0 else seen[kind]).marker
+        found[arm] = Look(look_of(kind).color, marker)
     return found
 
 
@@ -70,7 +87,7 @@ def legend_beside(axes: Axes, found: Sequence[Dot]) -> None:
 
 
 def _columns(found: Sequence[Dot]) -> int:
-    return 1 + (len(found) - 1) // 22
+    return 1 + (len(found) - 1) // ROWS
 
 
 def _ends(spread: Spread) -> list[float]:

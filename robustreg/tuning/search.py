@@ -16,7 +16,7 @@ from ..study import Plan, make_plan
 from ..study.planning import DataLike
 from ..training import Recipe
 from .samplers import SamplerSource, sampler_of
-from .space import MODEL, RATE, Space, model_axes, rate_axis, spaces_of
+from .space import RATE, Space, model_axes, rate_axis, spaces_of
 from .trial import CRITERIA
 
 BUDGETS = {"quick": (12, 1), "standard": (12, 1), "paper": (30, 3)}  # draws of an arm, and seeds of a draw
@@ -53,11 +53,6 @@ class Search:
         """What names mean."""
         return self.plan.catalogue
 
-    @property
-    def of_models(self) -> bool:
-        """Whether the network is searched, too."""
-        return any(axis.name.split(".")[0] == MODEL for axis in self.spaces[0].axes)
-
     def trials(self, arms: Sequence[Arm], model: str | None) -> Plan:
         """Return the plan of some trials of one network. In it the validation split stands in the place of the test
         split, so that whatever is measured, no test image is looked at."""
@@ -67,7 +62,9 @@ class Search:
             load=_once(lambda: without_test(self.plan.load(self.plan.seeds[0]))),
             seeds=self.trial_seeds,
             eps=tuple(sorted({0.0, self.plan.headline_eps})),
-            stacked=not self.of_models,
+            # In a stack the last bits of a run depend on the highest learning rate among its neighbours, and a search
+            # that goes on after a crash has other neighbours.
+            stacked=False,
         )
 
     def finals(self, arms: Sequence[Arm], model: str | None) -> Plan:

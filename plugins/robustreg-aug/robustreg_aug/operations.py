@@ -40,7 +40,7 @@ def autocontrast(x: Tensor) -> Tensor:
 
 def equalize(x: Tensor) -> Tensor:
     """Return images of which each channel has all of 256 tones about equally often."""
-    tone = (x * TONES).round().long().flatten(2)
+    tone = (x * TONES).round().clamp(0, TONES).long().flatten(2)
     count = torch.zeros(*tone.shape[:2], TONES + 1, device=x.device, dtype=torch.int64)
     count = count.scatter_add(2, tone, torch.ones_like(tone))
     # A step takes the pixels that are not of the lightest tone, by 255.

@@ -8,7 +8,7 @@ the flaws under it, the `Recipe`; it never trains, and never fails for what is m
     initial_norms, final_norms   `norm_bars`
     numbers          `attack_curves`: those that are curves by eps, `fgsm_curve` and `robust_curve` among them
     examples         `attack_examples`: and, where a defence changes images, `squeezed` (n, C, H, W) beside the others
-    snapshots        `toy_fit`, `animation`: see `course.animation.Recorder`
+    snapshots        `toy_fit`, `animation`: see `course.recorder`
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ TITLE = "Clean against robust accuracy"
 def clean_robust(comparison: Comparison) -> Figure:
     """Draw clean accuracy against worst-case accuracy at the headline eps, both in %, with the Pareto front."""
     from ..page import Page, empty, style
-    from ..scatter import draw, legend_beside, legend_width
+    from ..scatter import COLORS, draw, legend_beside, legend_width
 
     about = subtitle(comparison)
     found = dots(comparison, "robust_accuracy", "clean_accuracy")
@@ -32,7 +32,8 @@ def clean_robust(comparison: Comparison) -> Figure:
     note = (
         "Hollow, at the end of a dotted line: where FGSM, a weak attack, would put the arm. Grey steps: the Pareto"
         " front, the arms that no other beats in both means."
-        f" {spread_words((dot.x.n for dot in found), 'Crosses')}\n{left_out(comparison, gone, 'no attack results')}"
+        f" {spread_words((dot.x.n for dot in found), 'Crosses')} {COLORS}"
+        f"\n{left_out(comparison, gone, 'no attack results')}"
     ).strip()
     by_name = {dot.arm: dot for dot in found}
     with style():

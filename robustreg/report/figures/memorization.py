@@ -19,7 +19,7 @@ TITLE = "Memorization of wrong labels"
 def memorization(comparison: Comparison) -> Figure:
     """Draw robust and clean accuracy against the memorized share of wrong labels, all in %."""
     from ..page import Page, empty, style
-    from ..scatter import draw, legend_beside, legend_width
+    from ..scatter import COLORS, draw, legend_beside, legend_width
 
     about = subtitle(comparison)
     condition = noisiest(comparison)
@@ -34,7 +34,7 @@ def memorization(comparison: Comparison) -> Figure:
     note = (
         f"Memorized: the share of wrongly labelled training images predicted as their wrong label, after training on"
         f" {condition} labels. {spread_words((dot.x.n for dot in fullest), 'Crosses')} {_fit(comparison)}"
-        f"\nBest is up and to the left. {left_out(comparison, gone, 'no runs of both kinds')}"
+        f"\nBest is up and to the left. {COLORS} {left_out(comparison, gone, 'no runs of both kinds')}"
     ).strip()
     labels = {
         "robust_accuracy": f"robust accuracy (%), eps {eps_text(comparison.study['headline_eps'])}",
