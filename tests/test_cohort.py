@@ -107,6 +107,20 @@ def test_a_run_has_the_same_bits_in_every_cohort(kinds: tuple[Regularizer, ...])
             assert whole[at].history == run.history
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_run_has_the_same_bits_beside_runs_of_other_learning_rates(optimizer: str) -> None:
+    recipe = RECIPE.changed(optimizer=optimizer, learning_rate=0.03, weight_decay=0.01)
+    rates = (0.01, 0.03, 0.1, 0.004)
+    every = [Member(seeded(mlp, 0), [LearningRate(rate)], DIGITS, 0) for rate in rates]
+    whole = train_cohort(every, recipe=recipe, together=True)
+    assert [run.cohort for run in whole] == [4, 4, 4, 4]
+    for chosen in ([0, 1], [1], [3, 0], [1, 3]):
+        part = train_cohort([every[at] for at in chosen], recipe=recipe, together=True)
+        for at, run in zip(chosen, part, strict=True):
+            assert torch.equal(weights(whole[at]), weights(run)), (chosen, at)
+    assert close(whole, train_cohort(every, recipe=recipe, together=False))
+
+
 def test_runs_that_stop_early_leave_and_the_others_go_on() -> None:
     recipe = RECIPE.changed(epochs=20)
     runs = train_cohort(members(8, EarlyStopping(1)), recipe=recipe, together=True)

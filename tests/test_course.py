@@ -288,6 +288,7 @@ def test_parts_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 # Every recipe, run.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", files.names())
 def test_every_recipe_runs_in_both_forms_on_a_small_budget(name: str, folder: Path, catalogue: Catalogue) -> None:
     recipe = files.recipe(name)

@@ -509,7 +509,10 @@ def test_early_stopping_says_which_metrics_there_are() -> None:
         (lambda: regularizers.L1(True), "l1: lambda must be in"),
         (lambda: regularizers.L1("much"), "l1: lambda must be a number, got 'much'"),
         (lambda: regularizers.L1(params="weight"), "params must be one of weights, all, got 'weight'. Did you mean"),
-        (lambda: regularizers.L1(paramz="all"), "l1 has no knob 'paramz'; it has strength, params, proximal. Did you mean"),
+        (
+            lambda: regularizers.L1(paramz="all"),
+            "l1 has no knob 'paramz'; it has strength, params, proximal. Did you mean",
+        ),
         (lambda: regularizers.EarlyStopping(2.5), "patience must be a whole number"),
         (lambda: Regularizer(), "needs a `name`"),
     ],

@@ -189,19 +189,21 @@ class Stack:
         return {name: self.state[NETWORK + name] for name, _ in self.worker.network.named_parameters()}
 
     def _update(self, rates: Sequence[float]) -> None:
-        highest = max(rates)
+        # Always with the rate of the recipe: one taken from the runs that happen to be here would round otherwise.
+        base = self.recipe.learning_rate or max(rates)
         for group in self._optimizer.param_groups:
-            group["lr"] = highest
-        if min(rates) == highest:
+            group["lr"] = base
+        if all(rate == base for rate in rates):
             self._optimizer.step()
             return
-        # An update is proportional to its learning rate: a run with a lower one goes that share of the way.
-        share = torch.tensor([rate / highest for rate in rates], dtype=torch.float64, device=self._device)
+        # An update is proportional to its learning rate: a run with another one goes that share of the way.
+        shares = torch.tensor([rate / base for rate in rates], dtype=torch.float64, device=self._device)
         before = [tensor.detach().clone() for tensor in self._learned()]
         self._optimizer.step()
         with torch.no_grad():
             for tensor, old in zip(self._learned(), before, strict=True):
-                tensor.copy_(old + share.to(old.dtype).reshape(-1, *[1] * (old.ndim - 1)) * (tensor - old))
+                share = shares.to(old.dtype).reshape(-1, *[1] * (old.ndim - 1))
+                tensor.copy_(torch.where(share == 1, tensor, old + share * (tensor - old)))
 
     def look(self) -> list[dict[str, float]]:
         """Return what `training.look` says of each run."""

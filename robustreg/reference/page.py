@@ -79,9 +79,19 @@ def _checked(folder: Path) -> Iterable[tuple[str, ...]]:
 
 
 def _tally(lines: Iterable[Measured]) -> str:
-    words = [line.word for line in lines]
+    found = list(lines)
+    words = [line.word for line in found]
     said = ", ".join(f"{words.count(word)} {word}" for word in ("reproduced", "contradicted", "cannot tell"))
-    return f"Of {len(words)} claims: {said}.\n"
+    others = "".join(
+        f"- {line.word}: {claims()[line.claim].says} ({line.study}, {_signed(line.difference)} points)\n"
+        for line in sorted(found, key=lambda line: line.word, reverse=True)
+        if line.word != "reproduced"
+    )
+    return (
+        f"Of {len(words)} claims: {said}. Not reproduced:\n\n{others}"
+        if others
+        else f"Of {len(words)} claims: {said}.\n"
+    )
 
 
 def _unmeasured(folder: Path) -> list[str]:

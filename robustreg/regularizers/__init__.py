@@ -9,6 +9,7 @@ from .crop import Crop, crop
 from .cutmix import CutMix, cut_and_mix
 from .cutout import Cutout, box
 from .distillation import Distillation
+from .divergence import divergence, divergences
 from .dropout import Dropout
 from .early_stopping import EarlyStopping
 from .elastic_net import ElasticNet
@@ -49,7 +50,7 @@ from .schedules import (
 from .shift import Shift, shift
 from .spectral_penalty import SpectralPenalty, power_iteration
 from .swa import SWA
-from .trades import Trades, divergence
+from .trades import Trades
 from .weight_decay import WeightDecay
 
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "crop",
     "cut_and_mix",
     "divergence",
+    "divergences",
     "entropy",
     "flipped",
     "l1_norm",

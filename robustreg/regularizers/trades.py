@@ -8,17 +8,10 @@ from torch import Tensor
 from ..hookspecs import Predict, hookimpl
 from ..noise import Rng
 from ..regularizer import Knob, scaled
+from .divergence import divergence
 from .searching import Searching
 
 NUDGE = 1e-3  # standard deviation of the start: at x itself the divergence has no slope
-
-
-def divergence(logits: Tensor, others: Tensor) -> Tensor:
-    """Return the mean over the batch of KL(softmax(logits) || softmax(others)), a scalar; both `(batch, classes)`."""
-    known = logits.log_softmax(-1)
-    gap = others.log_softmax(-1) - known
-    # Both distributions add up to 1, so this is sum p * -gap, without its cancellation where they are close.
-    return (known.exp() * (gap.expm1() - gap)).sum(-1).mean()
 
 
 class Trades(Searching):

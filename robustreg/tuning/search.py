@@ -62,9 +62,7 @@ class Search:
             load=_once(lambda: without_test(self.plan.load(self.plan.seeds[0]))),
             seeds=self.trial_seeds,
             eps=tuple(sorted({0.0, self.plan.headline_eps})),
-            # In a stack the last bits of a run depend on the highest learning rate among its neighbours, and a search
-            # that goes on after a crash has other neighbours.
-            stacked=False,
+            stacked=self.spaces[0].model is None,  # the draws of an arm; of networks hardly two are alike
         )
 
     def finals(self, arms: Sequence[Arm], model: str | None) -> Plan:

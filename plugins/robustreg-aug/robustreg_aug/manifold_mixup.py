@@ -52,7 +52,7 @@ class ManifoldMixup(Regularizer):
     pass with another number of images is not.
 
     Expected: clean accuracy up a little more than by mixup, smoother decisions and better calibration; memorization
-    down a lot; FGSM flatters it, a real attack does not.
+    down a lot; robust accuracy up a little, FGSM flatters it.
     Verma et al, Manifold mixup: better representations by interpolating hidden states, 2019.
     """
 
