@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from .errors import UsageError, suggest
 
+KINDS = ("weights", "network", "augmentation", "labels and outputs", "smooth in the input", "adversarial", "schedule")
+OTHER = "other"
+
 
 class Knob:
     """A setting of a regularizer, declared once as a class attribute.
@@ -114,6 +117,7 @@ class Regularizer(nn.Module):
     """
 
     name: str = ""
+    kind: ClassVar[str] = OTHER  # or one of KINDS: what it acts on, for lists and colours
     strength = Knob(1.0)
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
     at_inference: ClassVar[bool] = False  # whether finish() changes how the network computes, and not its weights alone

@@ -131,15 +131,18 @@ def catalogue_row(name: str) -> str:
     return row if origin.distribution == "robustreg" else f"{row} `{origin.distribution}` |"
 
 
-def test_the_page_of_regularizers_has_each_with_its_default_and_its_first_line() -> None:
-    page = (ROOT / "docs" / "regularizers.md").read_text().splitlines()
-    rows = [line for line in page if line.startswith("| `")]
-    assert rows == [catalogue_row(name) for name in sorted(CATALOGUE.offers["regularizers"], key=by_distribution)]
-
-
-def by_distribution(name: str) -> tuple[bool, str]:
-    origin = CATALOGUE.origins["regularizers", name]
-    return origin.distribution != "robustreg", "" if origin.distribution == "robustreg" else origin.distribution
+def test_the_page_of_regularizers_has_each_under_its_kind_with_its_default_and_its_first_line() -> None:
+    page = (ROOT / "docs" / "regularizers.md").read_text()
+    found = {}
+    for section in page.split("\n## ")[1:]:
+        title, rest = section.split("\n", 1)
+        found[title] = [line for line in rest.splitlines() if line.startswith("| `")]
+    wanted: dict[str, list[str]] = {}
+    for name, kind in CATALOGUE.offers["regularizers"].items():
+        ours = CATALOGUE.origins["regularizers", name].distribution == "robustreg"
+        section = "Baseline" if name == "none" else kind.kind.capitalize()
+        wanted.setdefault(section if ours else "In plugins of their own", []).append(catalogue_row(name))
+    assert found == wanted
 
 
 def test_the_study_of_the_catalogue_names_every_regularizer_of_the_core() -> None:

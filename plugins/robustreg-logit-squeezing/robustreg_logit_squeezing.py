@@ -22,6 +22,7 @@ class LogitSqueezing(Regularizer):
     """
 
     name = "logit_squeezing"
+    kind = "labels and outputs"
     strength = Knob(0.05, symbol="lambda", log=True, doc="weight of the squared norm of the logits")
     tasks = ("classification",)
 

@@ -8,7 +8,7 @@ from robustreg_logit_squeezing import LogitSqueezing, regularizers, squared_norm
 from robustreg import Objective, testing
 
 
-@pytest.mark.parametrize("row", testing.check(LogitSqueezing), ids=lambda row: row["check"])
+@testing.parametrize(LogitSqueezing)
 def test_it_keeps_the_laws(row: dict[str, str]) -> None:
     """Every law of `robustreg.testing` holds, or does not apply."""
     assert row["status"] != "failed", row["message"]

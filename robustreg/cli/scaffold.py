@@ -27,6 +27,7 @@ class __CLASS__(Regularizer):
     """
 
     name = "__NAME__"
+    kind = "labels and outputs"
     strength = Knob(0.01, symbol="lambda", log=True, doc="weight of the squared logits")
 
     @hookimpl
@@ -50,7 +51,7 @@ from __MODULE__ import __CLASS__
 from robustreg import Objective, testing
 
 
-@pytest.mark.parametrize("row", testing.check(__CLASS__), ids=lambda row: row["check"])
+@testing.parametrize(__CLASS__)
 def test_it_keeps_the_laws(row: dict[str, str]) -> None:
     """Every law of `robustreg.testing` holds, or does not apply."""
     assert row["status"] != "failed", row["message"]

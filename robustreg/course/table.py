@@ -23,14 +23,10 @@ Pair = tuple[Recipe, RecipeResult]
 def overview(pairs: Iterable[Pair]) -> Table:
     """Return the table a course ends with: recipe, what the tutorial printed, faithful, corrected, flaws."""
     made = Table(box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, padding=(0, 1))
-    for heading, share in (
-        ("recipe", 2),
-        ("the tutorial printed", 3),
-        (FAITHFUL, 5),
-        (CORRECTED, 6),
-        ("flaws removed", 5),
-    ):
-        made.add_column(heading, overflow="fold", ratio=share, min_width=NAME if heading == "recipe" else None)
+    made.add_column("recipe", overflow="fold", width=NAME)
+    shares = {"the tutorial printed": 3, FAITHFUL: 5, CORRECTED: 6, "flaws removed": 5}
+    for heading, share in shares.items():
+        made.add_column(heading, overflow="fold", ratio=share)
     made.expand = True
     for recipe, result in pairs:
         name = Text(recipe.name, style="bold")

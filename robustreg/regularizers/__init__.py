@@ -51,6 +51,7 @@ from .shift import Shift, shift
 from .spectral_penalty import SpectralPenalty, power_iteration
 from .swa import SWA
 from .trades import Trades
+from .warp import check_images, warp
 from .weight_decay import WeightDecay
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "anywhere",
     "ascend",
     "box",
+    "check_images",
     "crop",
     "cut_and_mix",
     "divergence",
@@ -126,6 +128,7 @@ __all__ = [
     "squared_jacobian",
     "squared_l2_norm",
     "warmed",
+    "warp",
 ]
 
 

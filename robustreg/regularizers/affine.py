@@ -39,6 +39,7 @@ class Affine(Regularizer):
     """
 
     name = "affine"
+    kind = "augmentation"
     strength = Knob(1.0, high=10, symbol="size", doc="factor of all the limits below")
     degrees = Knob(10.0, high=180, doc="largest angle in degrees")
     translate = Knob(0.1, high=1, doc="largest shift, as a share of height and width")

@@ -26,6 +26,7 @@ class ConfidencePenalty(Regularizer):
     """
 
     name = "confidence_penalty"
+    kind = "labels and outputs"
     strength = Knob(0.1, symbol="beta", log=True, doc="weight of the entropy, per nat")
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 

@@ -51,6 +51,7 @@ class Crop(Regularizer):
     """
 
     name = "crop"
+    kind = "augmentation"
     strength = Knob(1.0, high=64, symbol="pixels", doc="width of the padding in pixels; fractions round down")
     fill = Knob("reflect", choices=FILLS, doc="what the padding holds: a mirror image, the border repeated, or 0")
 

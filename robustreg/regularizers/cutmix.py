@@ -37,6 +37,7 @@ class CutMix(Regularizer):
     """
 
     name = "cutmix"
+    kind = "augmentation"
     strength = Knob(1.0, high=100, symbol="alpha", doc="both parameters of the Beta distribution of the kept area")
 
     @hookimpl

@@ -39,6 +39,7 @@ class Cutout(Regularizer):
     """
 
     name = "cutout"
+    kind = "augmentation"
     strength = Knob(0.3, high=2, symbol="side", doc="side of the square, as a share of the image's shorter side")
     fill = Knob(0.0, high=1, doc="pixel value inside the square")
 

@@ -65,6 +65,7 @@ class Distillation(Regularizer):
     """
 
     name = "distillation"
+    kind = "labels and outputs"
     strength = Knob(0.9, high=1, symbol="alpha", doc="weight of the teacher's term; 1 in mode=defensive if not said")
     mode = Knob(KD, choices=(KD, DEFENSIVE), doc="to learn better, or to hide the gradient")
     temperature = Knob(4.0, low=1, symbol="T", doc="what logits are divided by; 20 in mode=defensive if not said")

@@ -23,6 +23,7 @@ class Dropout(Regularizer):
     """
 
     name = "dropout"
+    kind = "network"
     strength = Knob(0.5, high=0.99, symbol="p", doc="probability of dropping a hidden unit")
     input = Knob(0.0, high=0.99, doc="probability of dropping a pixel; strength 0 turns it off too")
     layers = Knob("linear", choices=("linear", "all"), doc="in front of linear layers alone, or of convolutions too")

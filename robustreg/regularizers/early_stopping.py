@@ -51,6 +51,7 @@ class EarlyStopping(Regularizer):
     """
 
     name = "early_stopping"
+    kind = "schedule"
     strength = Knob(5, high=100_000, symbol="patience", doc="epochs without improvement allowed; 0 never stops")
     monitor = Knob("accuracy", choices=("accuracy", "nll", "error", ROBUST), doc="validation metric that must improve")
     min_delta = Knob(0.0, doc="smallest change that counts as an improvement")

@@ -18,6 +18,7 @@ class ElasticNet(Regularizer):
     """
 
     name = "elastic_net"
+    kind = "weights"
     strength = Knob(1e-4, symbol="lambda", log=True, doc="factor of the whole penalty")
     ratio = Knob(5.0, doc="weight of the squared norm beside the absolute one")
     params = Knob("weights", choices=PARAMETERS, doc="penalize the weights alone, or biases too")

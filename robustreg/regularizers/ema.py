@@ -24,6 +24,7 @@ class EMA(Averaging):
     """
 
     name = "ema"
+    kind = "weights"
     strength = Knob(0.999, high=0.999999, symbol="decay", doc="share of the average that a step keeps; 0 is off")
     warmup = Knob(True, doc="let the decay grow from 0.1 towards strength")
 

@@ -26,6 +26,7 @@ class FeatureSqueeze(Regularizer):
     """
 
     name = "feature_squeeze"
+    kind = "network"
     strength = Knob(
         3, high=8, symbol="bits", doc="bits a pixel is rounded to; 8 leaves most images as they are; 0 is off"
     )

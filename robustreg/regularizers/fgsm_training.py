@@ -20,6 +20,7 @@ class FGSMTraining(AdversarialTraining):
     """
 
     name = "fgsm_training"
+    kind = "adversarial"
 
     def attacked(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng, progress: float) -> Tensor:
         """Return clamp(x + eps * sign(gradient of the loss by x), 0, 1)."""

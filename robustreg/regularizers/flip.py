@@ -17,6 +17,7 @@ class Flip(Regularizer):
     """
 
     name = "flip"
+    kind = "augmentation"
     strength = Knob(0.5, high=1, symbol="p", doc="probability of a left-right mirror image")
     vertical = Knob(0.0, high=1, doc="probability of turning the image upside down; strength 0 turns it off too")
 

@@ -20,6 +20,7 @@ class GradClip(Regularizer):
     """
 
     name = "grad_clip"
+    kind = "weights"
     strength = Knob(1.0, symbol="c", log=True, doc="largest norm of the gradient; 0 is off")
 
     @hookimpl

@@ -37,6 +37,7 @@ class InputGradient(Regularizer):
     """
 
     name = "input_gradient"
+    kind = "smooth in the input"
     strength = Knob(0.1, symbol="lambda", log=True, doc="factor of the mean squared gradient with regard to pixels")
 
     @hookimpl

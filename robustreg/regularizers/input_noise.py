@@ -15,6 +15,7 @@ class InputNoise(Regularizer):
     """
 
     name = "input_noise"
+    kind = "augmentation"
     strength = Knob(0.15, high=10, symbol="sigma", doc="standard deviation in pixel units")
 
     @hookimpl

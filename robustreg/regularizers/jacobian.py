@@ -37,6 +37,7 @@ class Jacobian(Regularizer):
     """
 
     name = "jacobian"
+    kind = "smooth in the input"
     strength = Knob(0.01, symbol="lambda", log=True, doc="factor of half the mean squared norm")
     n_proj = Knob(1, high=10_000, doc="random directions an image; 0 takes all logits one by one, exactly")
 

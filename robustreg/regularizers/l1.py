@@ -43,6 +43,7 @@ class L1(Regularizer):
     """
 
     name = "l1"
+    kind = "weights"
     strength = Knob(1e-4, symbol="lambda", log=True, doc="factor of the sum of absolute weights")
     params = Knob("weights", choices=PARAMETERS, doc="penalize the weights alone, or biases too")
     proximal = Knob(False, doc="shrink the weights after each update, in the place of a penalty")

@@ -26,6 +26,7 @@ class L2(Regularizer):
     """
 
     name = "l2"
+    kind = "weights"
     strength = Knob(1e-3, symbol="lambda", log=True, doc="factor of the sum of squared weights")
     params = Knob("weights", choices=PARAMETERS, doc="penalize the weights alone, or biases too")
 

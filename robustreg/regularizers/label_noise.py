@@ -44,6 +44,7 @@ class LabelNoise(Regularizer):
     """
 
     name = "label_noise"
+    kind = "labels and outputs"
     strength = Knob(0.1, high=1, symbol="share", doc="probability that a label is wrong")
     when = Knob("epoch", choices=("epoch", "once"), doc="draw anew each epoch, or once for the whole training")
     tasks: ClassVar[tuple[str, ...]] = ("classification",)

@@ -21,6 +21,7 @@ class LabelSmoothing(Regularizer):
     """
 
     name = "label_smoothing"
+    kind = "labels and outputs"
     strength = Knob(0.1, high=1, symbol="alpha", doc="share of the label spread over all classes")
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 

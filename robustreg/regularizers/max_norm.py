@@ -32,6 +32,7 @@ class MaxNorm(Regularizer):
     """
 
     name = "max_norm"
+    kind = "weights"
     strength = Knob(1.0, symbol="c", log=True, doc="largest norm of the weights into a unit; 0 is off")
 
     @hookimpl

@@ -29,6 +29,7 @@ class Mixup(Regularizer):
     """
 
     name = "mixup"
+    kind = "augmentation"
     strength = Knob(1.0, high=100, symbol="alpha", doc="both parameters of the Beta distribution of the share")
 
     @hookimpl

@@ -24,6 +24,7 @@ class PGDTraining(AdversarialTraining, Searching):
     """
 
     name = "pgd_training"
+    kind = "adversarial"
     strength = Knob(2 / 16, symbol="eps", doc="budget of the attack in pixel units; at most 1 in linf")
 
     def attacked(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng, progress: float) -> Tensor:
@@ -44,6 +45,7 @@ class FGSMRandomStart(PGDTraining):
     """
 
     name = "fgsm_random_start"
+    kind = "adversarial"
     steps = Knob(1, low=1, high=1000, doc="gradient steps of the attack")
     travel = Knob(1.25, doc="length of the step in units of eps")
     warmup = Knob(0.0, high=1, doc="share of training while which eps grows from 0 to its full size")

@@ -22,6 +22,7 @@ class Plateau(Regularizer):
     """
 
     name = "plateau"
+    kind = "schedule"
     strength = Knob(0.9, high=1, symbol="cut", doc="share of the learning rate taken away at each cut")
     patience = Knob(2, high=100_000, doc="epochs without improvement allowed before a cut")
     monitor = Knob("accuracy", choices=("accuracy", "nll", "error"), doc="validation metric that must improve")

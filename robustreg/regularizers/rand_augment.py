@@ -95,6 +95,7 @@ class RandAugment(Regularizer):
     """
 
     name = "rand_augment"
+    kind = "augmentation"
     strength = Knob(9.0, high=STRONGEST, symbol="M", doc="magnitude of the operations, up to 30; 0 is off")
     ops = Knob(2, high=10, symbol="N", doc="operations an image, one after the other")
 

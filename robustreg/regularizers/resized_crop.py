@@ -42,6 +42,7 @@ class ResizedCrop(Regularizer):
     """
 
     name = "resized_crop"
+    kind = "augmentation"
     strength = Knob(0.5, high=1, symbol="share", doc="largest share of the area that is cut away")
     ratio = Knob(4 / 3, low=1, high=10, doc="largest ratio of width to height, and of height to width")
 

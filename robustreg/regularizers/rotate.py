@@ -33,6 +33,7 @@ class Rotate(Regularizer):
     """
 
     name = "rotate"
+    kind = "augmentation"
     strength = Knob(10.0, high=180, symbol="degrees", doc="largest angle in degrees, in either direction")
 
     @hookimpl

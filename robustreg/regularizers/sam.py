@@ -28,6 +28,7 @@ class SAM(Regularizer):
     """
 
     name = "sam"
+    kind = "weights"
     strength = Knob(0.05, high=100, symbol="rho", log=True, doc="distance that the weights are moved, in all together")
 
     @hookimpl(trylast=True)

@@ -12,6 +12,7 @@ class Constant(Regularizer):
     """Hold the learning rate at `strength` times its base for the whole training; 0 leaves the base alone."""
 
     name = "constant"
+    kind = "schedule"
     strength = Knob(0.1, high=1000, symbol="factor", log=True, doc="factor of the base learning rate")
 
     @hookimpl
@@ -24,6 +25,7 @@ class LearningRate(Regularizer):
     """Hold the learning rate at `strength` itself, whatever the base is: the learning rate as an arm; 0 is the base."""
 
     name = "learning_rate"
+    kind = "schedule"
     strength = Knob(0.01, high=1000, symbol="lr", log=True, doc="learning rate")
 
     @hookimpl
@@ -39,6 +41,7 @@ class Step(Regularizer):
     """
 
     name = "step"
+    kind = "schedule"
     strength = Knob(0.9, high=1, symbol="cut", doc="share of the learning rate taken away at each drop")
     drops = Knob(2, low=1, high=1000, doc="number of drops")
 
@@ -55,6 +58,7 @@ class Cosine(Regularizer):
     """
 
     name = "cosine"
+    kind = "schedule"
     strength = Knob(1.0, high=1, symbol="depth", doc="share of the learning rate that is gone at the end")
 
     @hookimpl
@@ -70,6 +74,7 @@ class Warmup(Regularizer):
     """
 
     name = "warmup"
+    kind = "schedule"
     strength = Knob(0.1, high=1, symbol="share", doc="share of training spent warming up")
 
     @hookimpl
@@ -88,6 +93,7 @@ class MultiStep(Regularizer):
     """
 
     name = "multistep"
+    kind = "schedule"
     strength = Knob(0.9, high=1, symbol="cut", doc="share of the learning rate taken away at each point")
     first = Knob(0.5, high=1, doc="share of training after which the first cut comes; 1 is never")
     second = Knob(0.75, high=1, doc="the same for the second")
@@ -110,6 +116,7 @@ class Exponential(Regularizer):
     """
 
     name = "exponential"
+    kind = "schedule"
     strength = Knob(0.9, high=0.999999, symbol="decay", doc="share of the learning rate that is gone at the end")
 
     @hookimpl
@@ -128,6 +135,7 @@ class Polynomial(Regularizer):
     """
 
     name = "polynomial"
+    kind = "schedule"
     strength = Knob(1.0, high=100, symbol="power", doc="power of the share of training that is left")
 
     @hookimpl
@@ -145,6 +153,7 @@ class Cyclic(Regularizer):
     """
 
     name = "cyclic"
+    kind = "schedule"
     strength = Knob(0.9, high=1, symbol="depth", doc="share of the learning rate that is gone at the bottom")
     cycles = Knob(2, low=1, high=1000, doc="number of triangles")
     halving = Knob(False, doc="whether each triangle is half as high as the one before (triangular2)")
@@ -167,6 +176,7 @@ class OneCycle(Regularizer):
     """
 
     name = "one_cycle"
+    kind = "schedule"
     strength = Knob(1.0, high=1, symbol="depth", doc="how much of the cycle is taken: 1 is all of it")
     rise = Knob(0.3, low=1e-6, high=1, doc="share of training in which the learning rate rises")
     start = Knob(25.0, low=1, high=1e6, doc="the base is so many times the learning rate at the start")
@@ -192,6 +202,7 @@ class Restarts(Regularizer):
     """
 
     name = "restarts"
+    kind = "schedule"
     strength = Knob(1.0, high=1, symbol="depth", doc="share of the learning rate that is gone at the end of a cycle")
     cycles = Knob(2, low=1, high=100, doc="number of cycles; training ends with the last")
     growth = Knob(2, low=1, high=10, doc="how many times as long as the one before each cycle is")

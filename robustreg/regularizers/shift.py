@@ -35,6 +35,7 @@ class Shift(Regularizer):
     """
 
     name = "shift"
+    kind = "augmentation"
     strength = Knob(1.0, high=64, symbol="pixels", doc="largest shift in pixels; fractions round down")
 
     @hookimpl

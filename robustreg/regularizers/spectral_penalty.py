@@ -40,6 +40,7 @@ class SpectralPenalty(Regularizer):
     """
 
     name = "spectral_penalty"
+    kind = "weights"
     strength = Knob(0.01, symbol="lambda", log=True, doc="factor of half the sum of squared singular values")
     iterations = Knob(1, low=1, high=1000, doc="power iterations a step")
 

@@ -23,6 +23,7 @@ class SWA(Averaging):
     """
 
     name = "swa"
+    kind = "weights"
     strength = Knob(0.25, high=1, symbol="share", doc="share of training, at its end, that is averaged; 0 is off")
 
     count: Tensor

@@ -29,6 +29,7 @@ class Trades(Searching):
     """
 
     name = "trades"
+    kind = "adversarial"
     budget = "eps"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(6.0, symbol="beta", log=True, doc="weight of the divergence")

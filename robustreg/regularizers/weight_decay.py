@@ -23,6 +23,7 @@ class WeightDecay(Regularizer):
     """
 
     name = "weight_decay"
+    kind = "weights"
     strength = Knob(5e-3, symbol="wd", log=True, doc="share of a weight added to its gradient")
     decoupled = Knob(False, doc="whether the decay is applied beside the update instead of in the gradient")
     params = Knob("weights", choices=PARAMETERS, doc="decay the weights alone, or biases too")

@@ -158,13 +158,14 @@ class Guard(Regularizer):
 
 
 class NoisyWatcher(Noisy):
-    """A noisy layer that changes nothing and keeps what it draws."""
+    """A noisy layer that changes nothing and keeps what it draws first."""
 
     drawn: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`."""
-        self.drawn = self.rng(x.device).uniform(8)
+        drawn = self.rng(x.device).uniform(8)
+        self.drawn = drawn if self.drawn is None else self.drawn
         return x
 
 

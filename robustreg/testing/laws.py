@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..hookspecs import Training
-from ..regularizer import Regularizer
+from ..regularizer import KINDS, OTHER, Regularizer
 from .bench import (
     Bench,
     Broken,
@@ -45,6 +45,8 @@ def registers_cleanly(bench: Bench) -> str:
         raise Broken(f"name = {kind.name!r}: a letter, then letters, digits, _ and -; users type it")
     if not (kind.__doc__ or "").strip() or kind.__doc__ is Regularizer.__doc__:
         raise Broken("it has no docstring; the first line says what it does, the last names the paper")
+    if kind.kind not in (*KINDS, OTHER):
+        raise Broken(f"kind = {kind.kind!r}: one of {', '.join((*KINDS, OTHER))}")
     if not kind.tasks or not set(kind.tasks) <= set(TASKS):
         raise Broken(f"tasks = {kind.tasks!r}: some of {', '.join(TASKS)}")
     forgotten = [hook for hook in HOOKS if hasattr(kind, hook) and not bench.implements(hook)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from ..regularizer import Regularizer
@@ -46,13 +47,39 @@ def judge(name: str, bench: Bench) -> dict[str, str]:
     return {"check": name, "status": status, "message": message}
 
 
+class Row(Mapping[str, str]):
+    """The row of one law, judged when it is looked at: a test that is only collected costs nothing."""
+
+    def __init__(self, kind: type[Regularizer], law: str) -> None:
+        self.kind, self.law = kind, law
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        bench, first = Bench(self.kind, {}), next(iter(LAWS))
+        row = judge(first, bench)
+        if self.law == first:
+            return row
+        if row["status"] == "failed":
+            return {"check": self.law, "status": "skipped", "message": f"{first} failed"}
+        return judge(self.law, bench)
+
+    def __getitem__(self, key: str) -> str:
+        return self._found[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
 def parametrize(*classes: type[Regularizer] | Iterable[type[Regularizer]]) -> Any:
     """Return a decorator that makes pytest run a test for every class and law, as `test(row)`.
 
-    `row` is a row of `check`: the test is `assert row["status"] != "failed", row["message"]`.
+    `row` is as a row of `check`: the test is `assert row["status"] != "failed", row["message"]`.
     """
     import pytest
 
     found = [one for item in classes for one in ([item] if isinstance(item, type) else item)]
-    rows = [pytest.param(row, id=f"{one.name}-{row['check']}") for one in found for row in check(one)]
+    rows = [pytest.param(Row(one, law), id=f"{one.name}-{law}") for one in found for law in LAWS]
     return pytest.mark.parametrize("row", rows)

@@ -44,6 +44,7 @@ class AWP(Regularizer):
     """
 
     name = "awp"
+    kind = "adversarial"
     strength = Knob(0.005, symbol="gamma", log=True, doc="length of the perturbation, as a share of each weight's norm")
 
     @hookimpl

@@ -45,6 +45,7 @@ class FreeTraining(Regularizer):
     """
 
     name = "free_training"
+    kind = "adversarial"
     strength = Knob(2 / 16, high=1, symbol="eps", doc="budget of the perturbation in pixel units, and its step")
     replays = Knob(8, low=1, high=1000, doc="steps in a row that learn from the same images")
 

@@ -37,6 +37,7 @@ class GradAlign(Regularizer):
     """
 
     name = "gradalign"
+    kind = "adversarial"
     strength = Knob(0.2, symbol="lambda", log=True, doc="factor of 1 - cosine")
     eps = Knob(2 / 16, high=1, doc="largest change of a pixel in eta, pixel units")
 

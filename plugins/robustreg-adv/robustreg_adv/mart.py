@@ -9,7 +9,7 @@ from torch import Tensor
 from robustreg import Knob, hookimpl
 from robustreg.hookspecs import Loss, Predict
 from robustreg.noise import Rng
-from robustreg.regularizers import PGDTraining
+from robustreg.regularizers import PGDTraining, divergences
 
 
 def boosted_margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -26,10 +26,7 @@ def boosted_margin(logits: Tensor, y: Tensor) -> Tensor:
 
 def weighted_divergence(clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
     """Return the mean of KL(p(x) || p(x')) * (1 - p_y(x)), a scalar, from logits `(batch, classes)` of x and x'."""
-    known = clean.log_softmax(-1)
-    gap = attacked.log_softmax(-1) - known
-    divergence = (known.exp() * (gap.expm1() - gap)).sum(-1)  # no cancellation where both are close
-    return (divergence * (1 - (known.exp() * y).sum(-1))).mean()
+    return (divergences(clean, attacked) * (1 - (clean.softmax(-1) * y).sum(-1))).mean()
 
 
 class MART(PGDTraining):
@@ -45,6 +42,7 @@ class MART(PGDTraining):
     """
 
     name = "mart"
+    kind = "adversarial"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     beta = Knob(5.0, doc="weight of the divergence between clean and attacked images")
 

@@ -19,6 +19,7 @@ class NFGSM(FGSMTraining):
     """
 
     name = "n_fgsm"
+    kind = "adversarial"
     spread = Knob(2.0, doc="largest change of a pixel at the start, in units of eps")
 
     def attacked(self, x: Tensor, y: Tensor, loss: Loss, rng: Rng, progress: float) -> Tensor:

@@ -54,6 +54,7 @@ class VAT(Regularizer):
     """
 
     name = "vat"
+    kind = "adversarial"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(1.0, symbol="alpha", log=True, doc="weight of the divergence")
     eps = Knob(1.0, doc="l2 norm of the change, pixel units")

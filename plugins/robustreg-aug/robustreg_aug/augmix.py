@@ -11,7 +11,7 @@ from robustreg import Knob, Regularizer, hookimpl
 from robustreg.hookspecs import Predict
 from robustreg.noise import Rng
 from robustreg.regularizer import scaled
-from robustreg.regularizers.warp import check_images
+from robustreg.regularizers import check_images
 
 from .operations import chain
 
@@ -57,6 +57,7 @@ class AugMix(Regularizer):
     """
 
     name = "augmix"
+    kind = "augmentation"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(12.0, symbol="lambda", log=True, doc="weight of the divergence")
     severity = Knob(3.0, low=0.1, high=10, doc="highest level of a transformation")

@@ -57,6 +57,7 @@ class ManifoldMixup(Regularizer):
     """
 
     name = "manifold_mixup"
+    kind = "augmentation"
     strength = Knob(2.0, high=100, symbol="alpha", doc="both parameters of the Beta distribution of the share")
     layers = Knob(3, low=1, high=1000, doc="places to draw from: 1 is the pixels alone, 3 two hidden layers too")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustreg.noise import Rng
-from robustreg.regularizers.warp import warp
+from robustreg.regularizers import warp
 
 TONES = 255
 MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from robustreg import Knob, Regularizer, hookimpl
 from robustreg.noise import Rng
-from robustreg.regularizers import box
-from robustreg.regularizers.warp import check_images
+from robustreg.regularizers import box, check_images
 
 
 def rectangles(shape: torch.Size, area: Tensor, aspect: Tensor, place: Tensor) -> Tensor:
@@ -39,6 +38,7 @@ class RandomErasing(Regularizer):
     """
 
     name = "random_erasing"
+    kind = "augmentation"
     strength = Knob(0.5, high=1, symbol="p", doc="probability of a rectangle in an image")
     largest = Knob(0.4, low=0.02, high=1, doc="largest area, as a share of the image")
     aspect = Knob(0.3, low=0.01, high=1, doc="smallest height by width; its inverse is the largest")

@@ -27,6 +27,7 @@ class Lipschitz(Regularizer):
     """
 
     name = "lipschitz"
+    kind = "weights"
     strength = Knob(0.5, log=True, doc="inverse of the largest norm a layer may have")
     iterations = Knob(1, low=1, high=1000, doc="power iterations a step")
 

@@ -41,6 +41,7 @@ class Orthogonal(Regularizer):
     """
 
     name = "orthogonal"
+    kind = "weights"
     strength = Knob(1e-4, symbol="lambda", log=True, doc="factor of the sum of squared entries of W W^T - I")
 
     @hookimpl

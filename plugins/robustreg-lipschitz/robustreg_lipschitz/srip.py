@@ -46,6 +46,7 @@ class SRIP(Regularizer):
     """
 
     name = "srip"
+    kind = "weights"
     strength = Knob(1e-2, symbol="lambda", log=True, doc="factor of the sum of spectral norms of W^T W - I")
     iterations = Knob(2, low=1, high=1000, doc="power iterations a step")
 

@@ -21,6 +21,7 @@ class DropConnect(Regularizer):
     """
 
     name = "dropconnect"
+    kind = "network"
     strength = Knob(0.5, high=0.99, symbol="p", doc="probability of dropping a weight")
 
     @hookimpl

@@ -35,6 +35,7 @@ class FocalLoss(Regularizer):
     """
 
     name = "focal"
+    kind = "labels and outputs"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(2.0, high=100, symbol="gamma", doc="exponent of 1 - p; 0 is cross-entropy")
 

@@ -37,6 +37,7 @@ class GeneralizedCrossEntropy(Regularizer):
     """
 
     name = "gce"
+    kind = "labels and outputs"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(0.7, high=1, symbol="q", doc="exponent: 0 is cross-entropy, 1 the mean absolute error")
 

@@ -46,6 +46,7 @@ class RDrop(Regularizer):
     """
 
     name = "r_drop"
+    kind = "labels and outputs"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     strength = Knob(1.0, symbol="alpha", log=True, doc="weight of the divergence between the two passes")
 

@@ -67,6 +67,7 @@ class StochasticDepth(Regularizer):
     """
 
     name = "stochastic_depth"
+    kind = "network"
     strength = Knob(0.2, high=0.99, symbol="p", doc="probability that the last branch is left out")
     each = Knob("image", choices=("image", "batch"), doc="whether to draw for each image or for each batch")
 

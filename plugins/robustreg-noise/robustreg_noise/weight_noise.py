@@ -22,6 +22,7 @@ class WeightNoise(Regularizer):
     """
 
     name = "weight_noise"
+    kind = "weights"
     strength = Knob(0.02, symbol="sigma", log=True, doc="standard deviation of the noise")
 
     @hookimpl
