@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from scipy import stats
 
-from robustreg import Regularizer, hookimpl
+from robustreg import regularizer
 from robustreg.plugins import discover
 from robustreg.report import FIGURES, page
 from robustreg.report.figures.memorization_robustness import DOUBLE, SINGLE, memorization_robustness

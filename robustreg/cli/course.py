@@ -88,7 +88,7 @@ def command(names: tuple[str, ...], **options: Any) -> int:
 
 
 def _list(as_json: bool) -> int:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..course import files
 
@@ -107,7 +107,8 @@ def _list(as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    table = Table("name", "tutorial", "title", "the tutorial printed", "flaws")
+    name = Column("name", no_wrap=True, min_width=max(len(row["name"]) for row in rows))  # to be typed
+    table = Table(name, "tutorial", "title", "the tutorial printed", "flaws")
     for row in rows:
         flaws = ", ".join(map(str, sorted(row["flaws"])))
         table.add_row(row["name"], ", ".join(row["experiments"]), row["title"], row["printed"], flaws)
