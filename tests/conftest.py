@@ -5,4 +5,5 @@ import os
 import torch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+os.environ.pop("COLUMNS", None)  # which xdist sets for its workers, and tables would be as wide as that
 torch.set_num_threads(1)
