@@ -1,5 +1,6 @@
 """The errors a user can meet, each with the exit code the command line returns for it."""
 
+import unicodedata
 from difflib import get_close_matches
 from typing import Iterable
 
@@ -49,3 +50,21 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
 def printable(text: str) -> str:
     """Return text on one line without control characters, which a plugin's message may hold."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+# Control characters, invisible marks that turn text around, and half characters that no encoding has.
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def shown(text: str) -> str:
+    """Return text as a terminal can show it without obeying it: only its line ends do what they say.
+
+    Names and messages come from plugins, files and folders, so they may hold escape sequences.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\N{REPLACEMENT CHARACTER}" if _obeyed(c) else c for c in text)
+
+
+def _obeyed(character: str) -> bool:
+    return character != "\n" and unicodedata.category(character) in _HIDDEN

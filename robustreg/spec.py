@@ -275,7 +275,7 @@ def _value(at: Place) -> Value:
 def _scalar(at: Place) -> int | float | Ratio:
     top, bottom = at.cut("/")
     value = Ratio(_number(top), _number(bottom)) if bottom else _number(top)
-    if (isinstance(value, Ratio) and value.denominator == 0) or not math.isfinite(float(value)):
+    if (isinstance(value, Ratio) and value.denominator in (0, math.inf, -math.inf)) or not math.isfinite(float(value)):
         raise at.error(f"{at.quoted} is not a finite number", "examples: 1e+3, 8/255")
     return value
 

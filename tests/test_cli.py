@@ -377,14 +377,14 @@ def test_a_model_trained_elsewhere_is_measured_without_training_data(tmp_path, c
     torch.save({"state_dict": network.state_dict()}, "net.pt")
     torch.save(network, "whole.pt")
     arguments = ["evaluate", "elsewhere:net", "--data", f"folder:{folder}", "--whole", "--json"]
-    assert run([*arguments, "--weights", "net.pt"]) == 0
+    assert run([*arguments, "--weights", "net.pt", "--allow-pt"]) == 0
     found = strict(capsys.readouterr().out)
     assert found["measures"]["clean_accuracy"] == 1.0
     assert "train_accuracy" not in found["measures"] and "robust_curve" in found["measures"]
     assert found["trust"]
-    assert run([*arguments, "--weights", "whole.pt"]) == 3
+    assert run([*arguments, "--weights", "whole.pt", "--allow-pt"]) == 3
     assert "weights_only=True" in capsys.readouterr().err
-    assert run([*arguments, "--weights", "absent.pt"]) == 3
+    assert run([*arguments, "--weights", "absent.pt", "--allow-pt"]) == 3
 
 
 def test_a_model_is_tested_on_its_own_split_whatever_the_seed_of_the_attacks(tmp_path, capsys, folder):

@@ -21,7 +21,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"hookspecs", "noise", "place", "statistics"},
-    {"inference", "layers", "plugins", "reference", "regularizer", "spec", "threat"},
+    {"inference", "layers", "manifest", "plugins", "reference", "regularizer", "spec", "threat"},
     {"hooks", "attacks", "data", "engines", "models", "recipe"},
     {"objective", "regularizers"},
     {"measures", "resolve", "session"},

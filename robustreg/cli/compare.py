@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,12 @@ from .options import (
     one,
     recipe_options,
     recipe_settings,
+    report_options,
 )
 from .output import console, duration, print_json, progress, say
 
 if TYPE_CHECKING:
+    from ..plugins import Catalogue
     from ..study import Comparison, Plan
 
 LOST_RUNS = 1
@@ -50,8 +53,7 @@ FOLDER = "robustreg-out"
               help="Take only these measures (see plugins list); attacks run if one needs them.")  # fmt: skip
 @engine_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
-@click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table.")
-@click.option("--no-figures", is_flag=True, help="Leave the figures out.")
+@report_options
 @common_options
 def command(specs: tuple[str, ...], **options: Any) -> int:
     """Train every arm over seeds and label conditions, measure, compare, write.
@@ -62,28 +64,46 @@ def command(specs: tuple[str, ...], **options: Any) -> int:
     """
     parsed = [parse(spec) for spec in specs]  # syntax errors answer before torch is imported
     check_engine(options["engine"])
+    plan = _plan(parsed, options)
+    return run_and_write(plan, options["out"] or Path(FOLDER) / f"{plan.name}-{_settings_hash(plan)}", options)
+
+
+def run_and_write(plan: Plan, folder: Path, options: dict[str, Any], *, take_over: bool = False) -> int:
+    """Do what is missing of a study, write its report, print it, and return the exit code."""
     from ..study import run_plan
 
     started = time.perf_counter()
-    plan = _plan(parsed, options)
-    folder = options["out"] or Path(FOLDER) / f"{plan.name}-{_settings_hash(plan)}"
     _announce(plan, folder)
-    with progress() as show:
-        comparison = run_plan(plan, engine=options["engine"], out=folder, on_progress=show, say=say)
-    _write(comparison, folder, options, started)
+    try:
+        with progress() as show:
+            comparison = run_plan(
+                plan, engine=options["engine"], out=folder, on_progress=show, say=say, take_over=take_over
+            )
+    except KeyboardInterrupt:
+        say(f"To go on with what is missing: robustreg resume {shlex.quote(str(folder))}")
+        raise
+    write(comparison, folder, options)
+    flags = sum(record.measures.get("trust_seconds", 0.0) for record in comparison.records)  # type: ignore[misc]
+    say(f"Done in {duration(time.perf_counter() - started)}; finding the trust flags of all runs takes {flags:.1f} s.")
     return LOST_RUNS if any(record.status != "ok" for record in comparison.records) else 0
 
 
-def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
+def catalogue_of_all() -> Catalogue:
+    """Return what is installed, and warn of what could not be loaded."""
     from ..plugins import discover
-    from ..study import make_plan
 
     catalogue = discover()
     for failure in catalogue.failures:
         say(f"Warning: {failure}")
+    return catalogue
+
+
+def _plan(specs: list[Any], options: dict[str, Any]) -> Plan:
+    from ..study import make_plan
+
     return make_plan(
         specs,
-        catalogue=catalogue,
+        catalogue=catalogue_of_all(),
         data=options["data"],
         model=options["model"],
         seeds=options["seeds"],
@@ -123,7 +143,8 @@ def _announce(plan: Plan, folder: Path) -> None:
         say(f"Note: {note}")
 
 
-def _write(comparison: Comparison, folder: Path, options: dict[str, Any], started: float) -> None:
+def write(comparison: Comparison, folder: Path, options: dict[str, Any]) -> None:
+    """Write the report of a study into a folder, and print it as `options` say."""
     from ..report import print_cards, print_table, set_aside, write_report
 
     earlier = set_aside(folder, comparison)
@@ -142,5 +163,3 @@ def _write(comparison: Comparison, folder: Path, options: dict[str, Any], starte
         out.print()
         for path in written.paths:
             out.print(str(path), markup=False, soft_wrap=True)
-    flags = sum(record.measures.get("trust_seconds", 0.0) for record in comparison.records)  # type: ignore[misc]
-    say(f"Done in {duration(time.perf_counter() - started)}; finding the trust flags of all runs takes {flags:.1f} s.")

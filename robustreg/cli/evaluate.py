@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +26,11 @@ def subject_options(function: Any) -> Any:
             click.option("--model", "network", metavar="NAME", help="How the network of a model file is made."),
             click.option(
                 "--weights", type=click.Path(),
-                help="Weights for a package.module:callable: .safetensors, or .pt read with weights_only=True.",
+                help="Weights for a package.module:callable: .safetensors, or .pt with --allow-pt.",
+            ),
+            click.option(
+                "--allow-pt", is_flag=True,
+                help="Read --weights also if torch.save wrote them: a pickle, read with weights_only=True.",
             ),
             click.option("--whole", is_flag=True, help="Measure on every image: none was used in training."),
             click.option("--seed", type=int, help="Random starts of the attacks, and without a model file the split."),
@@ -94,7 +99,7 @@ def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Modu
     elif options["network"]:
         raise UsageError("--model says how the network of a model file is made; MODEL is a callable here")
     seed = options["seed"] if options["seed"] is not None else int(manifest.get("seed", 0))
-    data = options["data"] or manifest.get("data") or "digits"
+    data = options["data"] or _said(manifest, options["model"], catalogue) or "digits"
     # The model's own split, whatever the seed of the attacks: another one would test it on what it has learned.
     drawn = int(manifest.get("seed", seed))
     if manifest.get("data", data) != data and not options["whole"]:
@@ -112,9 +117,20 @@ def load_subject(options: dict[str, Any], catalogue: Catalogue) -> tuple[nn.Modu
         _, build = model_of(options["model"], catalogue)
         network = build(shape, classes)
         if options["weights"]:
-            checkpoint.load_into(network, options["weights"], options["model"])
+            checkpoint.load_into(network, options["weights"], options["model"], allow_pt=options["allow_pt"])
     else:
         network = checkpoint.restore(options["model"], catalogue, options["network"], shape=shape, classes=classes)
     check_fits(network, shape, classes, options["model"])
     about = {"model": options["model"], "data": data, "seed": seed, "versions": versions()}
     return network.to(device_of(options["device"])), splits, about
+
+
+def _said(manifest: dict[str, Any], file: str, catalogue: Catalogue) -> str | None:
+    """Return the data that a model file names; a UsageError if that leads to a path: whoever made the file wrote it."""
+    from ..data.options import parse
+    from ..errors import UsageError
+
+    data: str | None = manifest.get("data")
+    if data and any(isinstance(value, str) for value in parse(data, catalogue.offers["datasets"])[1].values()):
+        raise UsageError(f"{file} says that its data is {data}; to read that, say --data {shlex.quote(data)}")
+    return data

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from ..errors import DiskFullError, RobustregError
-from . import attack, compare, course, data, doctor, evaluate, plugins, train, tune
+from ..errors import DiskFullError, RobustregError, shown
+from . import attack, compare, course, data, doctor, evaluate, plugins, report, resume, status, train, tune, verify
 
 INTERRUPTED = 130
 
@@ -33,8 +33,10 @@ def _of_plugins(group: click.Group) -> dict[str, click.Command]:
     for origin, impl in catalogue.commands:
         try:
             impl.function(theirs)
-        except Exception as error:
-            click.echo(f"plugin {origin}: commands() failed: {type(error).__name__}: {error}", err=True)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit included, as when a plugin is loaded
+            click.echo(shown(f"plugin {origin}: commands() failed: {type(error).__name__}: {error}"), err=True)
     return {name: command for name, command in theirs.commands.items() if name not in group.commands}
 
 
@@ -54,7 +56,7 @@ def cli() -> None:
     """
 
 
-for _module in (compare, train, evaluate, attack, tune, course, plugins, data, doctor):
+for _module in (compare, train, evaluate, attack, tune, course, report, resume, status, verify, plugins, data, doctor):
     cli.add_command(_module.command)
 
 
@@ -98,7 +100,7 @@ def _fail(message: str, code: int, as_json: bool, error: click.ClickException | 
     context: Any = getattr(error, "ctx", None)
     if context is not None:
         click.echo(context.get_usage(), err=True)
-    click.echo(f"Error: {message}", err=True)
+    click.echo(shown(f"Error: {message}"), err=True)
     return code
 
 

@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Names that rooms which import torch know, too; a test compares them.
 PROTOCOLS = ("quick", "standard", "paper")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+LARGEST = 1 << 20  # bytes of a TOML file
 LABEL_MODES = ("uniform", "uniform_other", "permute", "pair_flip")
 RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "shuffle")
 
@@ -28,10 +29,14 @@ class Numbers(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Return the numbers, or fail with the place marked."""
-        if isinstance(value, (tuple, list)):
-            return tuple(float(v) for v in value)
-        if isinstance(value, (int, float)):
-            return (float(value),)
+        if not isinstance(value, str):
+            given = value if isinstance(value, tuple | list) else (value,)
+            if not given or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in given):
+                self.fail(f"{value!r} is not a list of numbers such as 0,1/16,0.5", param, ctx)
+            try:
+                return tuple(float(v) for v in given)
+            except OverflowError:
+                self.fail(f"{value!r:.60} holds a number that is too large", param, ctx)
         try:
             settings = parse_term(f"x:{value}").settings
         except UsageError:
@@ -53,28 +58,59 @@ class Words(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names there are between the commas."""
         words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            self.fail(f"{value!r:.60} is not a list of names", param, ctx)
         return tuple(str(word).strip() for word in words)
 
 
 WORDS = Words()
 
 
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return what a TOML file holds; a UsageError for one that cannot be read, is none, or is too large."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        return tomllib.loads(content.decode())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: its arrays or tables are nested too deeply") from None
+
+
 def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
     """Take the options of a TOML file as defaults, so that what is typed goes before what is in the file."""
     if path is None:
         return None
-    try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {error}") from error
+    values = read_toml(path)
     values = values.get("study", values)
-    names = {parameter.name for parameter in ctx.command.params} - {param.name}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: study must be a table, [study], got {values!r:.60}")
+    parameters = {each.name: each for each in ctx.command.params if each.name not in (None, param.name)}
+    names = [name for name in parameters if name]
     values = {key.replace("-", "_"): value for key, value in values.items()}
     for key in values:
         if key not in names:
-            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, [n for n in names if n])}")
+            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, names)}")
+    values = {key: _typed(value, parameters[key], f"{path}: {key}") for key, value in values.items()}
     ctx.default_map = {**(ctx.default_map or {}), **values}
     return path
+
+
+def _typed(value: Any, parameter: click.Parameter, where: str) -> Any:
+    """Return a value of a TOML file as its option would get it from the command line; a UsageError if it could not."""
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) and "\0" not in str(item) for item in items):
+        raise UsageError(f"{where} must be text, a number, true or false, or a list of these, got {value!r:.60}")
+    several = parameter.nargs != 1 or parameter.multiple
+    if isinstance(parameter.type, Numbers | Words):
+        return value
+    if several != isinstance(value, list):
+        raise UsageError(f"{where} takes {'a list' if several else 'one value'}, got {value!r:.60}")
+    found = [str(item).lower() if isinstance(item, bool) else str(item) for item in items]
+    return found if several else found[0]
 
 
 def json_option(function: F) -> F:
@@ -96,6 +132,37 @@ def model_option(function: F) -> F:
         "--model", default="mlp", show_default=True, metavar="NAME[:key=value,...]",
         help="Network: mlp:hidden=64, cnn, resnet18 ..., or package.module:callable.",
     )(function)  # fmt: skip
+
+
+def report_options(function: F) -> F:
+    """Add what of a report is shown."""
+    for option in reversed(
+        (
+            click.option("--cards", is_flag=True, help="Print a verdict card for each arm in place of the table."),
+            click.option("--no-figures", is_flag=True, help="Leave the figures out."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def study_argument(function: F) -> F:
+    """Add STUDY, the folder of a study."""
+    return click.argument("study", type=click.Path(path_type=Path), metavar="STUDY")(function)
+
+
+def named_again_options(function: F) -> F:
+    """Add --data and --model, which a study's folder may name but which only a user may have opened or imported."""
+    for option in reversed(
+        (
+            click.option("--data", metavar="NAME[:key=value,...]",
+                         help="Where the data are now: needed for folder:PATH, which a study cannot ask for."),
+            click.option("--model", metavar="package.module:callable",
+                         help="The model's code: needed where the model is code, which a study cannot ask for."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
 
 
 def recipe_options(function: F) -> F:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from ..errors import shown
 
 if TYPE_CHECKING:
     from ..study import Progress
@@ -25,17 +29,28 @@ def console(file: TextIO | None = None) -> Console:
     """Return a console on `file` (standard output); colour and drawing only on a terminal, and not with NO_COLOR."""
     where = file or sys.stdout
     width = None if where.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
-    return _Console(file=where, width=width, highlight=False, soft_wrap=False)
+    return _Console(file=where, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 
 class _Console(Console):
+    """Rich's console, with every text made harmless: names come from plugins, files and folders."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Make text of a string, before anyone counts its columns."""
+        return super().render_str(shown(text), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does, whatever made the text."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown(text), style, control)
+
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # which is no failure of the command: see main.run
 
 
 def say(message: str) -> None:
     """Say something that is not data."""
-    click.echo(message, err=True)
+    click.echo(shown(message), err=True)
 
 
 def print_json(document: Any) -> None:
@@ -55,7 +70,8 @@ def progress() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
+    texts = (TextColumn(field, markup=False) for field in ("{task.fields[left]}", "{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), *texts)
     with Bar(*columns, console=error, transient=True) as bar:
         task = bar.add_task("", total=None, left="")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
-import lzma
 import os
 import stat
 import tarfile
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, cast
 
 from ..errors import DataError
 from .download import room_for
@@ -21,12 +21,14 @@ from .download import room_for
 MAX_MEMBERS = 500_000
 MAX_BYTES = 8 << 30
 _CHUNK = 1 << 18
+_AT_ONCE = 1 << 20
+_PADDING = 1 << 24  # bytes after the end mark of a tar archive
+_ZIPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     RuntimeError,
     NotImplementedError,
@@ -50,7 +52,7 @@ def unpack(archive: Path, folder: Path, *, max_members: int = MAX_MEMBERS, max_b
     that has one is refused as a whole, since it was made to harm or is broken.
 
     Args:
-        archive: the file, .zip or .tar, the latter also compressed.
+        archive: the file, .zip or .tar, the latter also as .gz or .bz2.
         folder: must not exist.
         max_members: most files and folders in it.
         max_bytes: most bytes of all files together, counted while they are unpacked.
@@ -103,15 +105,52 @@ def _members(archive: Path) -> Iterator[_Member]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             for info in file.infolist():
+                if info.compress_type not in _ZIPPED:  # the others unpack in one go, however much that is
+                    raise DataError(f"{archive} is refused: {info.filename!r} is compressed in an uncommon way")
                 yield _Member(info.filename, _zip_kind(info), partial(file.open, info))
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
+    elif compression := _tar(archive):
+        with compression(archive) as plain, _tarfile(plain) as tar:
             for member in tar:
                 kind = "file" if member.isreg() else "folder" if member.isdir() else "link or device"
                 yield _Member(member.name, kind, partial(tar.extractfile, member))
             _check_end(tar)
     else:
         raise DataError(f"{archive} is neither a zip nor a tar archive")
+
+
+_OPENERS: tuple[Callable[[Path], IO[bytes]], ...] = (
+    lambda path: path.open("rb"),
+    lambda path: cast(IO[bytes], gzip.GzipFile(path)),
+    lambda path: cast(IO[bytes], bz2.BZ2File(path)),
+)
+
+
+def _tar(archive: Path) -> Callable[[Path], IO[bytes]] | None:
+    """What opens a tar archive; None if it is none."""
+    for opener in _OPENERS:
+        try:
+            with opener(archive) as file, _tarfile(file):
+                return opener
+        except (*_BROKEN, OSError):
+            continue
+    return None
+
+
+def _tarfile(file: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:")
+
+
+class _Bounded:
+    """A file that gives no more than `_AT_ONCE` bytes at once, whatever a header says: tarfile keeps all of those."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int) -> bytes:
+        if size > _AT_ONCE:
+            raise tarfile.ReadError(f"one of its headers has {size:,} bytes")
+        return self._file.read(size)
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -121,8 +160,11 @@ def _check_end(tar: tarfile.TarFile) -> None:
     file.seek(tar.offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends too early, or is broken in the middle")
-    while file.read(_CHUNK):  # to the end, since a compressed file has its check sum there
-        pass
+    left = _PADDING
+    while chunk := file.read(_CHUNK):  # to the end, since a compressed file has its check sum there
+        left -= len(chunk)
+        if left < 0:
+            raise tarfile.ReadError("much follows its end mark")
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:

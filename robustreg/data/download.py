@@ -67,8 +67,10 @@ def _receive(url: str, file: BinaryIO, max_bytes: int, verify: str | bool) -> No
         headers = {"Accept-Encoding": "identity"}  # so that Content-Length counts the bytes of the file
         with session.get(url, stream=True, timeout=TIMEOUT, verify=verify, headers=headers) as response:
             response.raise_for_status()
+            if response.headers.get("Content-Encoding", "identity") != "identity":  # could unpack to any size
+                raise ValueError("it came compressed, which was not asked for")
             length = response.headers.get("Content-Length", "")
-            expected = int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+            expected = int(length) if length.isdigit() else None
             received = 0
             if expected is None or expected <= max_bytes:
                 for chunk in response.iter_content(_CHUNK):

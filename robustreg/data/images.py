@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 1 << 26  # of one file; a larger one is a mistake, or a small file made to fill the memory
 GREY = ("1", "L", "LA", "La")
+# Whatever a file is called, Pillow goes by what is in it, and for PostScript it would start another program.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 DEEP = ("I", "F", "I;16")  # more than 8 bits a channel: Pillow would clip them without a word
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises for such files
@@ -110,7 +112,7 @@ def opened(file: Path, *, decode: bool = True) -> Iterator[Image.Image]:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{file} has {width} x {height} pixels, more than {MOST_PIXELS} are not read")

@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import shown
+
 if TYPE_CHECKING:
     from ..study import Comparison
 
-# A spreadsheet runs text that begins with one of these as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet runs text that begins with one of these as a formula, and skips what cannot be seen before it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 _SUMMARY = ("mean", "sd", "low", "high", "n")
 _AGAINST = ("difference", "d_low", "d_high", "p", "p_adjusted", "detectable", "word")
@@ -50,5 +52,6 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, (bool, int, float)):
         return value
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    text = "".join(c if c == "\t" else shown(c) for c in str(value))  # which may be looked at in a terminal, too
+    first = text.lstrip(" \u00a0\N{REPLACEMENT CHARACTER}")
+    return f"'{text}" if text.startswith(_FORMULA) or first.startswith(_FORMULA) else text

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines import LOCAL, SERIAL
-from ..errors import DiskFullError, RobustregError, StoreError
+from ..errors import DiskFullError, RobustregError, StoreError, shown
 from .cards import cards_text
 from .figures import FIGURES
 from .plain_json import to_json
@@ -80,7 +80,7 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], *, figu
     _put(written, target / "results.json", f"{to_json(comparison)}\n")
     _put(written, target / "results.csv", results_csv(comparison))
     _put(written, target / "summary.csv", summary_csv(comparison))
-    verdict = "\n".join(comparison.verdict())
+    verdict = shown("\n".join(comparison.verdict()))
     _put(written, target / "verdict.txt", f"{table_text(comparison)}\n\n{verdict}\n\n{cards_text(comparison, 100)}\n")
     for name, (drawn, problem) in _draw(comparison, list(FIGURES) if figures else []).items():
         if problem:

@@ -48,14 +48,21 @@ class Comparison:
     records: list[Record]
 
     def __post_init__(self) -> None:
-        for seed in self.study["seeds"]:
-            hashes = {record.split_hash for record in self.records if record.seed == seed}
-            if len(hashes) > 1:
-                raise UsageError(f"the runs of seed {seed} saw different splits; they cannot be compared")
+        splits: dict[int, str] = {}
+        for record in self.records:
+            if splits.setdefault(record.seed, record.split_hash) != record.split_hash:
+                raise UsageError(f"the runs of seed {record.seed} saw different splits; they cannot be compared")
 
     def of(self, arm: str) -> list[Record]:
         """Return the runs of an arm."""
-        return [record for record in self.records if record.arm == arm]
+        return list(self._by_arm.get(arm, ()))
+
+    @cached_property
+    def _by_arm(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.arm, []).append(record)
+        return found
 
     def values(self, arm: str, measure: str, condition: str | None = None) -> dict[int, float]:
         """Return a measure by seed, from the runs that finished, under a label condition.
@@ -72,8 +79,17 @@ class Comparison:
         return found
 
     def _condition(self, measure: str) -> str:
-        having = {record.label_condition for record in self.records if measure in record.measures}
+        having = self._having.get(measure, ())
         return next((name for name in (TRUE, *reversed(self.study["label_conditions"])) if name in having), TRUE)
+
+    @cached_property
+    def _having(self) -> dict[str, set[str]]:
+        """The label conditions under which some run has a measure, by its name."""
+        found: dict[str, set[str]] = {}
+        for record in self.records:
+            for measure in record.measures:
+                found.setdefault(measure, set()).add(record.label_condition)
+        return found
 
     def pairs(self, arm: str, measure: str) -> tuple[Sequence[float], Sequence[float]]:
         """Return the values of an arm and of the baseline, from the seeds for which both are there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .. import checkpoint
 from ..attacks import protocol_attacks
@@ -71,6 +72,17 @@ def execute(
         _attempt(job, lambda job: _measure(plan, job))
         yield job.index, job.record, job.file
         job.labelled = job.member = job.trained = job.subject = None
+
+
+def train_again(plan: Plan, runs: Sequence[PlannedRun], index: int) -> tuple[dict[str, Tensor] | None, str]:
+    """Return the weights of one run, trained as `execute` trains it and not measured, or None and what went wrong."""
+    job = _Job(index, runs[index], blank(plan, runs[index]))
+    _attempt(job, lambda job: _prepare(plan, job))
+    if job.member is not None:
+        _train(plan, [job], lambda share: None)
+    if job.trained is None or job.trained.status == "failed":
+        return None, job.record.reason or (job.trained.reason if job.trained else "")
+    return checkpoint.weights_of(job.trained.model), ""
 
 
 def blank(plan: Plan, run: PlannedRun) -> Record:
@@ -198,7 +210,7 @@ def _measure(plan: Plan, job: _Job) -> None:
             record.details["examples"] = examples(subject)
         record.to_json()  # what a measure of a plugin returned has to be something that can be kept
     about = {"arm": record.arm, "seed": record.seed, "label_condition": record.label_condition}
-    manifest = plan.manifest(record.seed) | about | checkpoint.around(job.run.arm.regularizers)
+    manifest = plan.manifest(record.seed, job.run.arm) | about | checkpoint.around(job.run.arm.regularizers)
     job.file = checkpoint.to_bytes(checkpoint.weights_of(job.trained.model), manifest)
 
 

@@ -94,6 +94,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     wanted: tuple[str, ...] | None = None  # measures; None for all there are
     stacked: bool | None = None  # whether small networks train in stacks; None: where the protocol has many seeds
+    unnamed: tuple[str, ...] = ()  # why no text names it whole, so that only what made it can plan it again
     surrogates: dict[int, Surrogate] = field(default_factory=dict)  # trained baselines, where runs are measured
     _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -159,14 +160,17 @@ class Plan:
             "protocol": self.protocol.name,
             "device": self.device,
             "together": self.together,
-            "measures": self._strangers_measures(),
+            "measures": self.strangers_measures(),
         }
         if self.wanted is not None:
             decides["only"] = sorted(self.wanted)
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
-    def _strangers_measures(self) -> dict[str, str]:
-        # Ours come with the version of the core; a newly installed one has to see every run.
+    def strangers_measures(self) -> dict[str, str]:
+        """Return the distributions of the measures that are not ours.
+
+        Ours come with the version of the core; a newly installed one has to see every run.
+        """
         origins = ((name, self.catalogue.origins["measures", name]) for name in self.measures())
         core = _core_name()
         return {name: f"{at.distribution} {at.version}" for name, at in origins if at.distribution != core}
@@ -213,8 +217,8 @@ class Plan:
             "notes": [*self.splits(self.seeds[0]).notes, *self.notes],
         }
 
-    def manifest(self, seed: int) -> dict[str, Any]:
-        """Return what a model file says of itself, so that it can be loaded without the study."""
+    def manifest(self, seed: int, *arms: Arm) -> dict[str, Any]:
+        """Return what the model file of one of these arms says of itself, so that it can be loaded without the study."""
         splits = self.splits(seed)
         return {
             "model": self.model_name,
@@ -223,7 +227,7 @@ class Plan:
             "classes": len(splits.classes),
             "class_names": list(splits.classes),
             "seed": seed,
-            "versions": self.versions(),
+            "versions": self.versions(*arms),  # not of all: its bytes are of the run alone
         }
 
     def versions(self, *arms: Arm) -> dict[str, str]:

@@ -98,11 +98,17 @@ def make_plan(
         build,
         (SAME_WEIGHTS,) if isinstance(model, nn.Module) and len(which) > 1 else (),
         None if measures is None else _measures(measures, catalogue),
+        unnamed=_unnamed(data=data, model=model),
     )
     plan.model(which[0])
     for arm in chosen:
         check_hooks(arm.regularizers)
     return plan
+
+
+def _unnamed(**given: Any) -> tuple[str, ...]:
+    """Say of what was given as a Python object that it was."""
+    return tuple(f"its {name} was given as a Python object" for name, value in given.items() if type(value) is not str)
 
 
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Value = float | dict[str, float]
+STATUSES = ("ok", "failed", "diverged")
 
 
 @dataclass
@@ -44,5 +45,28 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Return the record that `to_json` wrote."""
-        return cls(**json.loads(text))
+        """Return the record that `to_json` wrote; a ValueError or TypeError for what it never writes."""
+        record = cls(**json.loads(text))
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(record, name), kind):
+                raise ValueError(f"{name} must be {kind.__name__}, got {getattr(record, name)!r:.40}")
+        if record.status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {record.status!r:.40}")
+        if not all(
+            isinstance(flag, dict) and {"flag", "level", "value", "says"} <= flag.keys() for flag in record.trust
+        ):
+            raise ValueError("a trust flag must have flag, level, value and says")
+        return record
+
+
+def _is_flag(found: Any) -> bool:
+    texts = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("flag", "level", "says"))
+    return texts and "value" in found and found["level"] in ("green", "amber", "red")
+
+
+_KINDS = {
+    **dict.fromkeys(("id", "arm", "label_condition", "reason", "split_hash", "model_sha256"), str),
+    **dict.fromkeys(("measures", "details", "versions"), dict),
+    **dict.fromkeys(("regularizers", "trust", "history"), list),
+    "seed": int,
+}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from ..plugins import Catalogue, discover
 from ..resolve import Buildable
 from .comparison import Comparison
 from .coordinator import Coordinator
+from .folder import NAME
 from .pace import Pace, Progress
 from .plan import SMALL_MODEL, Plan, PlannedRun
 from .planning import ArmLike, DataLike, make_plan
 from .record import Record
-from .store import Store, write_whole
+from .request import study_file
+from .store import Store, on_disk, write_whole
 from .tasks import tasks_of
 
 
@@ -95,6 +96,7 @@ def run_plan(
     on_progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
     seconds_a_run: float = 0.0,
+    take_over: bool = False,
 ) -> Comparison:
     """Do the runs of a plan that are not in the store `out` yet, and compare all of them.
 
@@ -105,13 +107,19 @@ def run_plan(
         on_progress: see `compare`.
         say: told why another engine than the one asked for is used.
         seconds_a_run: how long a run may take on an engine that can end it, 0 for ever; then it has failed.
+        take_over: go on where a coordinator on another machine, which cannot be asked, holds the study.
+
+    Raises:
+        DataError: for data that cannot be read.
+        StoreError, DiskFullError: for a folder that cannot be used, or that another process works on.
     """
     check_engine(engine)
     runs = list(plan.runs())
-    with Store(out) if out is not None else nullcontext() as store, _threads(plan):
-        if store is not None:
-            write_whole(store.folder / "study.json", json.dumps(plan.describe(), indent=2).encode())
+    with _coordinated(out, take_over) as store, threads_of(plan):
         identities = [plan.identity(run) for run in runs]
+        if store is not None:
+            with on_disk(store.folder):
+                write_whole(store.folder / NAME, study_file(plan, runs, identities).to_bytes())
         first = {identity: index for index, identity in reversed(list(enumerate(identities)))}
         kept = {index: record for identity, index in first.items() if (record := _kept(store, identity)) is not None}
         todo = [index for index in sorted(first.values()) if index not in kept]
@@ -148,7 +156,18 @@ def _chosen(
 
 
 @contextmanager
-def _threads(plan: Plan) -> Iterator[None]:
+def _coordinated(out: str | Path | None, take_over: bool) -> Iterator[Store | None]:
+    """The store in a folder, with nobody else at work on it; None for no folder."""
+    if out is None:
+        yield None
+        return
+    with Store(out) as store, store.coordinated(take_over=take_over):
+        yield store
+
+
+@contextmanager
+def threads_of(plan: Plan) -> Iterator[None]:
+    """Let torch use one thread for a small model, which is as fast, and bitwise reproducible."""
     before = torch.get_num_threads()
     if plan.parameters() < SMALL_MODEL:
         torch.set_num_threads(1)

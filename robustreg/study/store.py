@@ -1,30 +1,33 @@
 """The store of a study: one folder with an SQLite file and a safetensors file for each finished model.
 
 A run is on disk the moment it is finished: its model under its final name, checked by a hash in the store, and then
-its row. Nothing half-written ever has a final name.
+its row, with a checksum of its own. Nothing half-written ever has a final name.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .. import checkpoint
-from ..errors import DataError, DiskFullError, StoreError
+from ..errors import RobustregError, StoreError
+from .disk import check_confined, on_disk, remove_partials, write_whole
+from .lock import Holder
+from .reading import SCHEMA, Reading, row_hash
 from .record import Record
 
-SCHEMA = 1
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+__all__ = ["SCHEMA", "Store", "on_disk", "write_whole"]
 
 
-class Store:
-    """Finished runs on disk.
+PATIENCE = 30.0  # seconds to wait for another process that writes
+
+
+class Store(Reading):
+    """Finished runs on disk, to be added to.
 
     Args:
         folder: made if it is not there.
@@ -36,50 +39,92 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        check_confined(self.folder)
         with on_disk(self.folder):
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
-            for partial in (self.folder / "models").glob("*.partial"):
-                if not _being_written(partial):  # left by a process that was killed
-                    partial.unlink(missing_ok=True)
-            self._db = sqlite3.connect(self.folder / "study.db", timeout=30, isolation_level=None)
+            for place in (self.folder, self.folder / "models"):
+                remove_partials(place)
+            self._alone = False
+            self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+            self._check_version()
             self._prepare()
+        self.version = SCHEMA
 
     def _prepare(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
-            raise StoreError(f"{self.folder} was written by a newer robustreg (schema {version}); update robustreg")
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._keep_a_journal()
         self._db.execute("PRAGMA synchronous=FULL")
-        if version == 0:
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, finished REAL NOT NULL, record TEXT NOT NULL)"
-            )
-            self._db.execute(f"PRAGMA user_version={SCHEMA}")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+            with self._alone_in_it():
+                if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:  # nobody was faster
+                    self._upgrade()
         self._db.execute(  # beside the runs, so that an older robustreg, which does not know of it, loses nothing
             "CREATE TABLE IF NOT EXISTS tested (configuration TEXT, seed INTEGER, id TEXT,"
             " PRIMARY KEY (configuration, seed, id))"
         )
 
+    def _keep_a_journal(self) -> None:
+        # SQLite does not wait for others here, as it does elsewhere: when several make the store at once, all but one
+        # are told that it is locked.
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _upgrade(self) -> None:
+        """Make the tables, or add to those of an older version what they lack; no row is rewritten."""
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, finished REAL NOT NULL, record TEXT NOT NULL)"
+        )
+        for column in ("status", "sha256"):
+            self._db.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
+        self._db.execute(
+            "CREATE TABLE coordinator (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL,"
+            " host TEXT NOT NULL, started TEXT NOT NULL, since REAL NOT NULL)"
+        )
+        self._db.execute(f"PRAGMA user_version={SCHEMA}")
+
+    @contextmanager
+    def _alone_in_it(self) -> Iterator[None]:
+        """A transaction in which no other process writes."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    @contextmanager
+    def coordinated(self, *, take_over: bool = False) -> Iterator[None]:
+        """Be the one who coordinates the study until the end of the block.
 
-    def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        A process that held the lock and is gone, killed or with its machine, is followed; so is, with `take_over`, one
+        on another machine, of which nobody here can say.
 
-    def get(self, identity: str) -> Record | None:
-        """Return the run with this identity, whatever its status; None if there is none."""
-        with on_disk(self.folder):
-            row = self._db.execute("SELECT record FROM runs WHERE id = ?", (identity,)).fetchone()
-        if row is None:
-            return None
+        Raises:
+            StoreError: when another process coordinates the study.
+        """
+        me = Holder.me()
+        with on_disk(self.folder), self._alone_in_it():
+            other = self.holder()
+            runs = other is not None and other.runs
+            if other is not None and (runs or (runs is None and not take_over)):
+                raise StoreError(f"{self.folder} is being worked on by {other}. {_advice(self.folder, runs)}")
+            values = (me.pid, me.host, me.started, me.since)
+            self._db.execute("INSERT OR REPLACE INTO coordinator VALUES (1, ?, ?, ?, ?)", values)
         try:
-            return Record.from_json(row[0])
-        except (ValueError, TypeError) as error:
-            raise StoreError(f"{self.folder}: the record of run {identity} is damaged: {error}") from error
+            yield
+        finally:
+            with suppress(RobustregError), on_disk(self.folder):  # on a full disk the first error is the one to tell
+                self._db.execute("DELETE FROM coordinator WHERE pid = ? AND since = ?", (me.pid, me.since))
 
     def put(self, record: Record, model: bytes) -> None:
         """Keep a finished run: first its model file (see `checkpoint`; empty when there is none), then its row."""
@@ -87,8 +132,11 @@ class Store:
             if model:
                 record.model_sha256 = hashlib.sha256(model).hexdigest()
                 write_whole(self.model_path(record.id), model)
-            row = (record.id, time.time(), record.to_json())
-            self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", row)
+            text = record.to_json()
+            row = (record.id, time.time(), text, record.status, row_hash(record.id, text))
+            self._db.execute(
+                "INSERT OR REPLACE INTO runs (id, finished, record, status, sha256) VALUES (?, ?, ?, ?, ?)", row
+            )
 
     def tested(self, configuration: str, runs: Iterable[Record] = ()) -> int:
         """Take note that these runs of a configuration were measured on test images, and return how often it was.
@@ -103,67 +151,11 @@ class Store:
             row = self._db.execute(query, (configuration,)).fetchone()
         return int(row[0]) if row else 0
 
-    def sound(self, identity: str) -> Record | None:
-        """Return the run with this identity if its model file, too, is what was written; None to do it again."""
-        record = self.get(identity)
-        try:
-            if record is not None and record.model_sha256:
-                self.model(record)
-        except DataError:
-            return None
-        return record
 
-    def model(self, record: Record) -> bytes:
-        """Return the model file of a run; a DataError when it is missing or is not what was written."""
-        return checkpoint.checked(self.model_path(record.id), record.model_sha256)
-
-    def model_path(self, identity: str) -> Path:
-        """Return where the model of a run is."""
-        return self.folder / "models" / f"{identity}.safetensors"
-
-
-def _being_written(partial: Path) -> bool:
-    """Whether the process whose number is in the name, see `write_whole`, is alive."""
-    try:
-        os.kill(int(partial.suffixes[-2][1:]), 0)
-    except (ProcessLookupError, ValueError, IndexError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, and survives a power loss once it is there."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise DiskFullError(f"no room to write {path} ({len(data):,} bytes): {error.strerror}") from error
-        raise
-
-
-@contextmanager
-def on_disk(folder: Path) -> Iterator[None]:
-    """Turn what the disk and SQLite say into errors a user can act on."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            raise DiskFullError(f"no room to write the study store in {folder}: {text}") from error
-        if "locked" in text:
-            raise StoreError(f"the study store in {folder} is locked by another process") from error
-        raise StoreError(
-            f"the study store {folder / 'study.db'} is damaged: {text}; move it away to start anew"
-        ) from error
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError(f"no room to write in {folder}: {error.strerror}") from error
-        raise StoreError(f"cannot write in {folder}: {error.strerror}") from error
+def _advice(folder: Path, runs: bool | None) -> str:
+    if runs:
+        return f"Wait for it, or look at it: robustreg status {folder}"
+    return (
+        "That is another machine, which cannot be asked whether it still runs; if it does not, take over:"
+        f" robustreg resume {folder} --take-over"
+    )

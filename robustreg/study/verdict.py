@@ -20,11 +20,22 @@ def sentences(comparison: Comparison) -> list[str]:
     where = f"on {study['data']} with {study['model']}"
     attacks = " and ".join(study["attacks"])
     eps = f"eps {study['headline_eps']:g} ({study['norm']})"
-    said = [_how_sure(study, len(comparison.arms) - 1)]
+    said = [*_unfinished(study), _how_sure(study, len(comparison.arms) - 1)]
     said += _answer(comparison, "clean_accuracy", f"Clean accuracy {where}")
     said += _answer(comparison, "memorized_fraction", f"Memorization of random labels {where}") + _fitted(comparison)
     said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {attacks}")
     return said + _unmeasured(comparison) + _front(comparison) + _fgsm(comparison) + _lost(comparison)
+
+
+def _unfinished(study: dict[str, Any]) -> list[str]:
+    found = study.get("unfinished")
+    if not found:
+        return []
+    damaged = f", {found['damaged']} rows of the store are damaged" if found["damaged"] else ""
+    return [
+        f"Unfinished: {found['missing']} of {found['runs']} runs are missing{damaged}; what follows is said from the"
+        " others, and may change."
+    ]
 
 
 def too_few(seeds: int, arms: int) -> str:

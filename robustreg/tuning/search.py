@@ -24,6 +24,7 @@ AROUND = (0.1, 4.0)  # the learning rates that are tried where none are said, in
 TRIAL_SEED = 1_000_000  # trials have seeds of their own: a lucky one is not measured again
 MEASURES = ("clean_accuracy", "fgsm_accuracy", "robust_accuracy", "training_seconds", "gradient_passes")
 MOST = 10_000  # draws
+PART = ("it is part of a search, with which robustreg tune goes on",)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Search:
         if model is not None:
             name, build = model_of(model, self.catalogue)
             changes |= {"model_name": name, "build": build}
-        return replace(self.plan, arms=list(arms), surrogates={}, _ready={}, _hashes={}, **changes)
+        return replace(self.plan, arms=list(arms), surrogates={}, _ready={}, _hashes={}, unnamed=PART, **changes)
 
     def describe(self) -> dict[str, Any]:
         """Return what was searched, as plain values."""

@@ -1,0 +1,82 @@
+"""Files of a study: whole or not at all, inside its folder; and what a disk says, as errors a user can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DiskFullError, StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, and survives a power loss once it is there."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise DiskFullError(f"no room to write {path} ({len(data):,} bytes): {error.strerror}") from error
+        raise
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what processes that are gone left half written, see `write_whole`."""
+    for partial in folder.glob("*.partial"):
+        if not _being_written(partial):
+            partial.unlink(missing_ok=True)
+
+
+def _being_written(partial: Path) -> bool:
+    """Whether the process whose number is in the name is alive."""
+    try:
+        os.kill(int(partial.suffixes[-2][1:]), 0)
+    except (ProcessLookupError, ValueError, IndexError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def check_confined(folder: Path) -> None:
+    """Raise a StoreError where an entry of a study's folder is a link to a place outside it.
+
+    The folder itself may be a link: that one was made by whoever names it.
+    """
+    home = folder.resolve()
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+            raise StoreError(
+                f"{entry} is a link to a place outside the study, {entry.resolve()}, which is neither read nor written;"
+                " remove the link, or put there what it points at"
+            )
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """Turn what the disk and SQLite say into errors a user can act on."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            raise DiskFullError(f"no room to write the study store in {folder}: {text}") from error
+        if "locked" in text:
+            raise StoreError(f"the study store in {folder} is locked by another process") from error
+        raise StoreError(
+            f"the study store {folder / 'study.db'} is damaged: {text}; move it away to start anew"
+        ) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(f"no room to write in {folder}: {error.strerror}") from error
+        raise StoreError(f"cannot write in {folder}: {error.strerror}") from error
