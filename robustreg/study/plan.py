@@ -218,7 +218,7 @@ class Plan:
         }
 
     def manifest(self, seed: int, *arms: Arm) -> dict[str, Any]:
-        """Return what the model file of one of these arms says of itself, so that it can be loaded without the study."""
+        """Return what the model file of an arm says of itself, so that it can be loaded without the study."""
         splits = self.splits(seed)
         return {
             "model": self.model_name,
