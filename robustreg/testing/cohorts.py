@@ -56,9 +56,8 @@ def vectorized_equals_solo(bench: Bench) -> str:
             wanted = seen.seen[name]
             if not (same(found, wanted) if exact else distance(found, wanted) <= TOLERANCE):
                 raise Broken(f"in run {index} batch() gave another {name} than alone; draw from rng, once a batch")
-        largest = max(float(term.detach().abs()) for term in (loss, *terms.values()))  # rounding is of this size
         for name, term in terms.items():
-            if abs(float(together[1][name][index].detach() - term.detach())) > TOLERANCE * max(largest, 1e-12):
+            if distance(together[1][name][index], term) > TOLERANCE:
                 raise Broken(f"in run {index} {name} is {together[1][name][index].item()}, alone {term.item()}")
         _same_gradients(index, objective, params)
         for name, wanted in objective.named_buffers():
