@@ -122,10 +122,10 @@ class Call:
                 raise PluginError(f"{_who(self.owner)}: {self.hook}() must give {name!r} the shape {want}, got {got}")
         return {**tensors, **found}
 
-    def merge(self, terms: dict[str, Tensor], value: Any) -> None:
-        """Add the named terms it gave to `terms`."""
+    def merge(self, terms: dict[str, Tensor], value: Any, *taken: str) -> None:
+        """Add the named terms it gave to `terms`, whose names, and those that are `taken`, are others."""
         for name, term in (self.expect(value, Mapping) or {}).items():
-            if name in terms:
+            if name in terms or name in taken:
                 raise PluginError(f"{_who(self.owner)}: penalty() names a term {name!r}, which another one already has")
             if not isinstance(term, Tensor) or term.ndim:
                 shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,9 +67,28 @@ class Recipe:
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         settings |= {"momentum": self.momentum} if self.optimizer == "sgd" else {"betas": (self.momentum, 0.999)}
         tensors = [one for one in parameters if isinstance(one, Tensor)]
-        return OPTIMIZERS[self.optimizer](parameters, fused=bool(tensors) and fusible(tensors), **settings)
+        with _without_compiler():
+            return OPTIMIZERS[self.optimizer](parameters, fused=bool(tensors) and fusible(tensors), **settings)
 
 
 def fusible(tensors: Sequence[Tensor]) -> bool:
     """Return whether torch can update all these tensors with one kernel."""
     return all(tensor.device.type in FUSED and tensor.is_floating_point() for tensor in tensors)
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Let an optimizer be made without torch's compiler being imported, which takes over a second in each process.
+
+    torch imports it only to mark a method of optimizers as one that is not compiled, and looks for the mark first.
+    Where torch does this otherwise, nothing but that second is lost.
+    """
+    method, mark = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None), "__dynamo_disable"
+    if method is None or "torch._dynamo" in sys.modules or hasattr(method, mark):
+        yield
+        return
+    setattr(method, mark, method)
+    try:
+        yield
+    finally:
+        delattr(method, mark)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from robustreg.attacks import fgsm, pgd
-from robustreg.attacks.chain import chain_of
+from robustreg.chain import chain_of
 from robustreg.data import load_data
 from robustreg.data.split import Split
 from robustreg.layers import Squeeze, behind, put_in_front, windows

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .chain import Layer, chain_of, through
+from ..chain import Layer, chain_of, through
 from .passes import Passes
 
 LEAST = 8  # points a network is asked about: with fewer, matrix products round in another way

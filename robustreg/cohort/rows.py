@@ -15,9 +15,9 @@ class Method(nn.Module):
         super().__init__()
         self.of, self.name = of, name
 
-    def forward(self, *arguments: Any) -> dict[str, Tensor]:
+    def forward(self, *arguments: Any, **named: Any) -> Any:
         """Return what the method returns."""
-        return dict(getattr(self.of, self.name)(*arguments))
+        return getattr(self.of, self.name)(*arguments, **named)
 
 
 def by_run(columns: dict[str, Tensor]) -> list[dict[str, float]]:

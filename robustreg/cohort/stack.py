@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state
+from torch.func import stack_module_state
 
 from ..inference import scores
 from ..noise import Rng, fold
 from ..recipe import fusible
 from ..session import Run, Session
 from ..training import look
+from .forward import NETWORK, Forward
 from .images import Images
 from .likeness import structure
 from .rates import Schedules
-from .rows import Method, by_run, own_tensors, put
+from .rows import by_run, own_tensors, put
 
 if TYPE_CHECKING:
     from ..data.split import Split, Splits
 
-NETWORK = "network."  # what the objective calls its network's tensors
 T = TypeVar("T")
 VECTOR = 64  # entries: a multiple of what any vector register takes
 WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
@@ -55,14 +55,11 @@ class Stack:
         self._seconds: dict[Session, float] = dict.fromkeys(sessions, 0.0)  # of all, in the order they came
         self.worker = copy.deepcopy(sessions[0].objective)  # the code alone: its tensors are never looked at
         self.worker.stacked = True
-        self._ties = len([*self.worker.named_parameters(remove_duplicate=False)]) > len([*self.worker.parameters()])
         self._device = sessions[0].device
         self._train, self._val = (
             Images([getattr(one, part) for one in self._rows(splits)], self.worker, self._device)
             for part in ("train", "val")
         )
-        weights = sum(value.numel() for value in self.worker.network.parameters())
-        self._wide = weights > WIDE and torch.device(self._device).type == "cpu"
         params, buffers = stack_module_state([session.objective for session in self._rows(sessions)])
         self.state: dict[str, Tensor] = {**params, **buffers}
         trained = [f"{NETWORK}{name}" for name, one in self.worker.network.named_parameters() if one.requires_grad]
@@ -70,6 +67,9 @@ class Stack:
             raise ValueError("a regularizer and the network share parameters")
         for name in self.state.keys() - set(trained):  # parameters of regularizers, too, are theirs to change
             self.state[name] = self.state[name].detach()
+        self._forward = Forward(self.worker, self.state)
+        weights = sum(value.numel() for value in self.worker.network.parameters())
+        self._wide = weights > WIDE and torch.device(self._device).type == "cpu" and not self._forward.chained
         self._optimizer = self.recipe.build(self._groups())
         self._bind()
 
@@ -153,12 +153,9 @@ class Stack:
             progress: share of training that is done.
         """
 
-        def one(x: Tensor, y: Tensor, key: Tensor, *tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            state = dict(zip(self.state, tensors, strict=True))
-            return functional_call(self.worker, state, (x, y, key, progress), tie_weights=self._ties)
-
-        losses, terms = torch.vmap(one)(*batch, keys, *self.state.values())
-        self._optimizer.zero_grad()
+        losses, terms = self._forward.losses(self.state, *batch, keys, progress)
+        for tensor in self._learned():
+            tensor.grad = None
         losses.sum().backward()  # runs share nothing, so the gradient of each is its own
         if self.worker.has("gradient"):
             given = {name: one.grad for name, one in self._weights().items() if one.grad is not None}
@@ -177,13 +174,8 @@ class Stack:
 
     def _each(self, hook: str, progress: float, *rows: Any) -> dict[str, Tensor]:
         """What a method of the objective that maps weights returns for each run, given a row of each argument."""
-        called = Method(self.worker, hook)
-
-        def one(state: dict[str, Tensor], *given: Any) -> dict[str, Tensor]:
-            return functional_call(called, state, (*given, progress), tie_weights=self._ties)
-
         with torch.no_grad():
-            return torch.vmap(one)({f"of.{name}": value for name, value in self.state.items()}, *rows)
+            return dict(self._forward.each(hook, self.state, *rows, progress=progress))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: self.state[NETWORK + name] for name, _ in self.worker.network.named_parameters()}
@@ -209,22 +201,14 @@ class Stack:
         """Return what `training.look` says of each run."""
         if self._wide:
             return [look(one.objective, self._parts(at)) for at, one in enumerate(self.sessions)]
-        network = self.worker.network.eval()
-        weights = [self.state[NETWORK + name].detach() for name, _ in network.named_parameters()]
+        weights = [self.state[NETWORK + name].detach() for name, _ in self.worker.network.named_parameters()]
         norms = [torch.linalg.vector_norm(one.flatten(1), dim=1).double() for one in weights]
         found = {"frobenius_norm": torch.stack(norms).square().sum(0).sqrt()}
-
-        def forward(state: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(network, state, (x,), tie_weights=self._ties)
-
-        own = {name[len(NETWORK) :]: value for name, value in self.state.items() if name.startswith(NETWORK)}
-        with torch.no_grad():
-            own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
-            for part, images in (("train", self._train), ("val", self._val)):
-                if images.count:
-                    outputs = torch.cat([torch.vmap(forward)(own, x) for x in images.in_batches()], 1)
-                    seen = scores(outputs, images.y.whole(), self.worker.task)
-                    found |= {f"{part}_{name}": value for name, value in seen.items()}
+        for part, images in (("train", self._train), ("val", self._val)):
+            if images.count:
+                outputs = self._forward.outputs(self.state, images.in_batches())
+                seen = scores(outputs, images.y.whole(), self.worker.task)
+                found |= {f"{part}_{name}": value for name, value in seen.items()}
         return by_run(found)
 
     def _parts(self, at: int) -> dict[str, Split]:

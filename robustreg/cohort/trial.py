@@ -63,7 +63,8 @@ def _alone(member: Member, recipe: Recipe, device: str, task: str) -> Callable[[
 
     def step() -> None:
         loss, _ = session.objective(x, y, 0)
-        session.optimizer.zero_grad()
+        for parameter in session.learned:
+            parameter.grad = None
         loss.backward()
         session.optimizer.step()
 

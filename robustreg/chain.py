@@ -1,21 +1,21 @@
-"""Chains of layers that K networks of one architecture go through at once, with the bits of each alone."""
+"""Chains of layers that K networks of one architecture go through at once, as each goes through its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import Dropout, Normalize
+from .layers import Dropout, Normalize
 
-# In evaluation mode these do to a sample the same in whatever batch it comes, and have nothing to learn.
-SHARED = (
+# These do to a sample the same in whatever batch it comes, and have nothing to learn.
+FIXED = (
     nn.Flatten, nn.Unflatten, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
-    nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Dropout, nn.AlphaDropout,
-    nn.AvgPool2d, nn.MaxPool2d, Dropout, Normalize,
+    nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.AvgPool2d, nn.MaxPool2d, Normalize,
 )  # fmt: skip
+DROPPING = (nn.Dropout, nn.AlphaDropout, Dropout)  # these do nothing in evaluation mode
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,27 @@ class Layer:
 
 def through(layers: Sequence[Layer], x: Tensor) -> Tensor:
     """Return what K networks make of `(K, m, *shape)`: `(K, m, classes)`."""
+    made_here = False
     for layer in layers:
-        if layer.weight is None:
-            assert layer.shared is not None
-            x = layer.shared(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        elif layer.bias is None:
+        if layer.shared is not None:
+            x = _shared(layer.shared, x, made_here)
+            continue
+        assert layer.weight is not None
+        if layer.bias is None:
             x = torch.bmm(x, layer.weight)
         else:  # the same sum, in the same order, as a linear layer's addmm: the same bits
             x = torch.baddbmm(layer.bias, x, layer.weight)
+        made_here = True
     return x
+
+
+def _shared(layer: nn.Module, x: Tensor, made_here: bool) -> Tensor:
+    """What a layer without weights makes of `x`: where the general way takes memory that it need not, in another."""
+    if isinstance(layer, nn.ReLU) and made_here and not x.requires_grad:
+        return x.relu_()
+    if isinstance(layer, nn.Flatten) and layer.start_dim > 0:
+        return x.flatten(layer.start_dim + 1, layer.end_dim + (layer.end_dim >= 0))
+    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
 
 
 def chain_of(models: Sequence[nn.Module], probe: Tensor) -> list[Layer] | None:
@@ -78,6 +90,39 @@ def chain_of(models: Sequence[nn.Module], probe: Tensor) -> list[Layer] | None:
     return layers if fits else None
 
 
+def learning_chain(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str | nn.Module] | None:
+    """Return the layers of a network as a chain for K networks like it to be trained in; None where they do not fit.
+
+    A linear layer is given as its name, any other as itself. Layers that draw noise do not fit, nor those with hooks.
+
+    Args:
+        network: one of them.
+        tensors: `(K, ...)` values of every parameter and buffer, by name.
+    """
+    layers, names = _layers(network), {layer: name for name, layer in network.named_modules()}
+    for layer in layers or ():
+        if layer._forward_pre_hooks or type(layer) in DROPPING or any(layer.children()):
+            return None
+        buffers = [tensors[f"{names[layer]}.{name}"] for name, _ in layer.named_buffers()]
+        if any(not torch.equal(rows, rows[:1].expand_as(rows)) for rows in buffers):  # the layer acts for all
+            return None
+    return [names[layer] if isinstance(layer, nn.Linear) else layer for layer in layers] if layers else None
+
+
+def bound(chain: Sequence[str | nn.Module], tensors: Mapping[str, Tensor]) -> list[Layer]:
+    """Return the layers of a `learning_chain` with the weights that are in `tensors` now; autograd follows them."""
+    return [
+        Layer(layer)
+        if isinstance(layer, nn.Module)
+        else Layer(
+            None,
+            tensors[f"{layer}.weight"].transpose(1, 2),
+            tensors[f"{layer}.bias"].unsqueeze(1) if f"{layer}.bias" in tensors else None,
+        )
+        for layer in chain
+    ]
+
+
 def _said(network: Callable[[Tensor], Tensor], probe: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs, and the derivative of their sum, each weighted by another number."""
     with torch.enable_grad():
@@ -93,7 +138,7 @@ def _layers(model: nn.Module) -> list[nn.Module] | None:
     if any(hooks) or model._backward_pre_hooks or "forward" in vars(model):
         return None
     if type(model) is not nn.Sequential:
-        return [model] if type(model) is nn.Linear or type(model) in SHARED else None
+        return [model] if type(model) in (nn.Linear, *FIXED, *DROPPING) else None
     found: list[nn.Module] = []
     for child in model:
         layers = _layers(child)

@@ -1,0 +1,99 @@
+"""What the networks of a stack say and lose, all of them in one call.
+
+Any objective is called through `vmap`, with slices of the stack's tensors. Where the network is a chain of layers, only
+the hooks are, and it goes through batched matrix products itself: `vmap` makes them smaller ones, at some cost each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from ..chain import bound, learning_chain, through
+from ..objective import BASE_TERM, Objective
+from .rows import Method
+
+NETWORK = "network."  # what the objective calls its network's tensors
+
+
+class Forward:
+    """Calls an objective for many runs at once.
+
+    Args:
+        worker: the objective of one of them, for its code.
+        state: `(runs, ...)` values of all tensors of the objective, by name.
+    """
+
+    def __init__(self, worker: Objective, state: dict[str, Tensor]) -> None:
+        self._worker = worker
+        self._ties = len([*worker.named_parameters(remove_duplicate=False)]) > len([*worker.parameters()])
+        plain = not self._ties and not worker.has("weights")
+        self._learning = learning_chain(worker.network, network_of(state)) if plain else None
+
+    @property
+    def chained(self) -> bool:
+        """Whether the network is called without `vmap`."""
+        return self._learning is not None
+
+    def losses(
+        self, state: dict[str, Tensor], x: Tensor, y: Tensor, keys: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what `Objective` returns, for each run: losses and their terms, `(runs,)` each.
+
+        Args:
+            state: the tensors, with a first dimension of runs.
+            x: images `(runs, batch, ...)`.
+            y: rows or targets `(runs, batch, ...)`.
+            keys: the randomness of the step, int64 `(runs,)`.
+            progress: share of training that is done.
+        """
+        if self._learning is None:
+            return self.each("forward", state, x, y, keys, progress=progress)
+        if self._worker.has("batch"):
+            x, y = self.each("learned_from", state, x, y, keys, progress=progress)
+        logits = through(bound(self._learning, network_of(state)), x)
+        self._worker.passes += 1
+        loss = self._worker.base_losses(logits, y)
+        terms = {BASE_TERM: loss}
+        if self._worker.has("penalty"):
+            terms |= self.each("penalties", state, x, y, logits, keys, progress=progress)
+            loss = torch.stack([*terms.values()]).sum(0)
+        return loss, terms
+
+    def each(self, method: str, state: dict[str, Tensor], *rows: Any, **shared: Any) -> Any:
+        """Return what a method of the objective returns for each run, given a row of each argument."""
+        called, names = Method(self._worker, method), [f"of.{name}" for name in state]
+
+        def one(tensors: list[Tensor], *given: Any) -> Any:
+            own = dict(zip(names, tensors, strict=True))
+            return functional_call(called, own, given, shared, tie_weights=self._ties)
+
+        return torch.vmap(one)([*state.values()], *rows)
+
+    def outputs(self, state: dict[str, Tensor], images: Iterable[Tensor]) -> Tensor:
+        """Return `(runs, n, outputs)` of the networks in evaluation mode; nothing is changed.
+
+        Args:
+            state: as above.
+            images: parts of all images, `(runs, some, ...)` each.
+        """
+        network, own = self._worker.network.eval(), network_of(state)
+        with torch.no_grad():
+            if self._learning is not None:
+                layers = bound(self._learning, own)
+                return torch.cat([through(layers, x) for x in images], 1)
+            own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
+
+            def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+                return functional_call(network, tensors, (x,), tie_weights=self._ties)
+
+            return torch.cat([torch.vmap(one)(own, x) for x in images], 1)
+
+
+def network_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the network among those of an objective, by the names it has for them."""
+    return {name[len(NETWORK) :]: value for name, value in state.items() if name.startswith(NETWORK)}
