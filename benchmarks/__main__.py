@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import attacks, gpu, hooks, limits, machine, scaling, study, training, tutorial
+from . import attacks, engines, gpu, hooks, limits, machine, scaling, study, training, tutorial
 from .table import Table, write
 
 BENCHMARKS: Mapping[str, Callable[..., Table]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "scaling": scaling.run,
     "limits": limits.run,
     "hooks": hooks.run,
+    "engines": engines.run,
     "gpu": gpu.run,
 }
 QUICK: Mapping[str, Mapping[str, Any]] = {
@@ -29,6 +30,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "scaling": {"axes": {"seeds": (1, 4)}, "base": {**scaling.BASE, "epochs": 4}},
     "limits": {"models": ("mlp 32",), "rounds": 1},
     "hooks": {"rounds": 5},
+    "engines": {"engines": ("serial", "local:workers=2"), "rounds": 2},
     "gpu": {"models": ("mlp 64",), "rounds": 1},
 }
 

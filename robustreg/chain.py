@@ -65,7 +65,7 @@ def _shared(layer: nn.Module, x: Tensor, made_here: bool) -> Tensor:
         return x.relu_()
     if isinstance(layer, nn.Flatten) and layer.start_dim > 0:
         return x.flatten(layer.start_dim + 1, layer.end_dim + (layer.end_dim >= 0))
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def chain_of(models: Sequence[nn.Module], probe: Tensor) -> list[Layer] | None:

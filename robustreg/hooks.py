@@ -69,17 +69,22 @@ class Call:
 
     def __init__(self, impl: HookImpl, hook: str) -> None:
         self.function, self.hook = impl.function, hook
-        self.owner: Any = impl.plugin
-        known = _ARGUMENTS[hook]
-        self.takes = (*impl.argnames, *(name for name in impl.kwargnames if name in known))  # those with a default, too
+        owner: Any = impl.plugin
+        self.owner, self._name = owner, owner.name
+        # What has a default is taken, too, where the hook knows it.
+        named = [name for name in impl.kwargnames if name in _ARGUMENTS[hook]]
+        self.takes = (*impl.argnames, *named)
+        self._places, self._named, self._draws = impl.argnames, named, "rng" in self.takes
 
-    def __call__(self, rng: Rng | None, known: Mapping[str, Any], **more: Any) -> Any:
-        """Return what it returns, given what it takes; a PluginError names it when it fails."""
-        given = {name: more[name] if name in more else known[name] for name in self.takes if name != "rng"}
-        if rng is not None and "rng" in self.takes:
-            given["rng"] = rng.split(self.owner.name)  # its own noise, whoever else draws
+    def __call__(self, rng: Rng | None, known: dict[str, Any]) -> Any:
+        """Return what it returns, given what it takes of what is known; a PluginError names it when it fails."""
+        if self._draws and rng is not None:
+            known["rng"] = rng.split(self._name)  # its own noise, whoever else draws
         try:
-            return self.function(**given)
+            places = [known[name] for name in self._places]
+            if not self._named:
+                return self.function(*places)
+            return self.function(*places, **{name: known[name] for name in self._named})
         except RobustregError:
             raise
         except (Exception, SystemExit) as error:  # a plugin must not end the program
@@ -97,7 +102,7 @@ class Call:
     def next(self, model: nn.Module, **known: Any) -> nn.Module:
         """Return the network that it puts in the place of `model`."""
         # Compared with None, because an empty container of modules is false.
-        found = self.expect(self(None, known, model=model), nn.Module)
+        found = self.expect(self(None, {**known, "model": model}), nn.Module)
         return model if found is None else found
 
     def pair(self, value: Any, count: int | None = None) -> tuple[Tensor, Tensor]:

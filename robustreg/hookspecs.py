@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .attacks.attack import Attack
     from .data.dataset import DataSource
     from .data.split import Split
+    from .engines.engine import EngineSource
     from .measures.measure import Measure
     from .models.model import ModelSource
     from .noise import Rng
@@ -61,6 +62,10 @@ class Catalogue:
     @hookspec
     def models(self) -> Iterable[ModelSource]:
         """Offer models."""
+
+    @hookspec
+    def engines(self) -> Iterable[EngineSource]:
+        """Offer places where the tasks of a study are done."""
 
     @hookspec
     def commands(self, group: click.Group) -> None:

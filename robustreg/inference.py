@@ -22,19 +22,22 @@ def untraced(model: nn.Module) -> Iterator[nn.Module]:
     Restored: the mode of every submodule (frozen BatchNorm layers keep theirs), `requires_grad` of every parameter,
     buffers that a forward pass changed, and torch's global random state. `.grad` is never written.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     cuda = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=cuda):
         try:
-            model.eval()
+            if any(modes):
+                model.eval()
             for parameter in trainable:
                 parameter.requires_grad_(False)
             yield model
         finally:
-            for module, mode in modes:
-                module.training = mode
+            for module, mode in zip(modules, modes, strict=True):
+                if module.training is not mode:
+                    module.training = mode
             for parameter in trainable:
                 parameter.requires_grad_(True)
             with torch.no_grad():

@@ -10,6 +10,7 @@ The generator is SplitMix64 (Steele et al, Fast splittable pseudorandom number g
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from zlib import crc32
 
 import torch
@@ -80,6 +81,11 @@ def seed_key(seed: int | Tensor) -> Key:
     return fold(0, seed)
 
 
+@lru_cache(2048)  # the same few names in every step
+def _below(path: int, name: int | str) -> int:
+    return int(fold(path + _PATH, name))
+
+
 class Rng:
     """Numbers drawn from one key. Two draws from one `Rng` differ; two equal `Rng` draw the same.
 
@@ -113,7 +119,7 @@ class Rng:
         if isinstance(name, Tensor):
             return Rng(fold(self.key, name), self.device)
         child = Rng(self._root, self.device)
-        child._path = int(fold(self._path + _PATH, name))
+        child._path = _below(self._path, name)
         return child
 
     def _bits(self, count: int) -> Tensor:

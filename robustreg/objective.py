@@ -80,7 +80,7 @@ class Objective(nn.Module):
         """Return the training set to learn from in an epoch: `x` and `y` passed through every `before_epoch` hook."""
         rng = Rng(key, x.device)
         for call in self._hooks["before_epoch"]:
-            changed = call(rng, {"epoch": epoch}, x=x, y=y)
+            changed = call(rng, {"epoch": epoch, "x": x, "y": y})
             if changed is not None:
                 x, y = call.pair(changed, len(x))
         return x, y
@@ -97,15 +97,16 @@ class Objective(nn.Module):
         """
         rng = Rng(key, x.device)
         with keyed(self._noisy, rng.split("network")) if self._noisy else nullcontext():
-            x, y = self.learned_from(x, y, key, progress)
+            labels, given = y, self.rows(x, y) if self._looks_at_rows else y
+            x, y = self.learned_from(x, given, key, progress)
             if self._hooks["weights"]:
-                known = {**self._known(progress), "params": self.parameters_now()}
-                moved = self._chain("weights", rng.split("weights"), known, "params", x=x, y=y)
+                known = {**self._known(progress), "params": self.parameters_now(), "x": x, "y": y}
+                moved = self._chain("weights", rng.split("weights"), known, "params")
                 logits = functional_call(self.network, dict(moved), (x,))
             else:
                 logits = self.network(x)
             self.passes += 1
-            loss = self.base_loss(logits, y)
+            loss = self.base_loss(logits, labels if y is given else y)  # of labels it is the same, and faster
             terms = {BASE_TERM: loss} | self.penalties(x, y, logits, key, progress)
         for name, term in terms.items():
             if name != BASE_TERM:
@@ -113,24 +114,26 @@ class Objective(nn.Module):
         return loss, terms
 
     def learned_from(self, x: Tensor, y: Tensor, key: Key, progress: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Return the batch to learn from in a step: `x` and `y` passed through every `batch` hook."""
-        y = self.rows(x, y) if self._looks_at_rows else y
+        """Return the batch to learn from in a step: images and rows, passed through every `batch` hook."""
         if self._hooks["batch"]:
-            rng, known = Rng(key, x.device), self._known(progress)
+            rng, known = Rng(key, x.device), {**self._known(progress), "x": x, "y": y}
             for call in self._hooks["batch"]:
-                changed = call(rng, known, x=x, y=y)
+                changed = call(rng, known)
                 if changed is not None:
-                    x, y = call.pair(changed)
+                    known["x"], known["y"] = x, y = call.pair(changed)
         return x, y
 
     def penalties(self, x: Tensor, y: Tensor, logits: Tensor, key: Key, progress: float = 1.0) -> dict[str, Tensor]:
         """Return the named terms that `penalty` hooks add to the loss of a step."""
         terms: dict[str, Tensor] = {}
         if self._hooks["penalty"]:
-            rng, known = Rng(key, x.device), self._known(progress)
-            known |= {"params": self.parameters_now()} if self._looks_at_params else {}
+            rng, known = Rng(key, x.device), {**self._known(progress), "x": x, "y": y, "logits": logits}
+            if self._looks_at_params:
+                known["params"] = self.parameters_now()
             for call in self._hooks["penalty"]:
-                call.merge(terms, call(rng, known, x=x, y=y, logits=logits), BASE_TERM)
+                added = call(rng, known)
+                if added is not None:
+                    call.merge(terms, added, BASE_TERM)
         return terms
 
     def _known(self, progress: float) -> dict[str, Any]:
@@ -160,12 +163,11 @@ class Objective(nn.Module):
         device = next((tensor.device for tensor in self.network.parameters()), None)
         return Rng(key, device).split(hook)
 
-    def _chain(self, hook: str, rng: Rng, known: Mapping[str, Any], what: str, **more: Any) -> Weights:
+    def _chain(self, hook: str, rng: Rng, known: dict[str, Any], what: str) -> Weights:
         """Pass `known[what]`, tensors by name, through the implementations of a hook."""
-        value: Weights = known[what]
         for call in self._hooks[hook]:
-            value = call.replaced(value, call(rng, known, **more, **{what: value}))
-        return value
+            known[what] = call.replaced(known[what], call(rng, known))
+        return known[what]
 
     def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss of `(batch, outputs)` against rows of the same shape, or labels, before any penalty."""
@@ -194,14 +196,15 @@ class Objective(nn.Module):
             # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
             with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
                 self._classes = self._outputs(x[:2]).shape[-1]
-        return F.one_hot(y, self._classes).to(x.dtype)
+        return (y.unsqueeze(-1) == torch.arange(self._classes, device=y.device)).to(x.dtype)
 
     def learning_rate(self, progress: float, base: float) -> float:
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
-        factor = 1.0
+        factor, known = 1.0, {"progress": progress, "base": base}
         for call in self._hooks["learning_rate"]:
-            given = call.expect(plain(call(None, {"progress": progress, "base": base})), (int, float))
-            factor *= 1.0 if given is None else float(given)
+            given = call(None, known)
+            if given is not None:
+                factor *= float(call.expect(plain(given), (int, float)))
         return factor
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float], val: Split | None = None) -> bool:

@@ -19,8 +19,10 @@ from pluggy import HookImpl
 from . import hookspecs
 from .errors import PluginError, UsageError, suggest
 
-KINDS = ("regularizers", "attacks", "measures", "datasets", "models")
-BUILT_IN = ("robustreg.regularizers", "robustreg.attacks", "robustreg.measures", "robustreg.data", "robustreg.models")
+KINDS = ("regularizers", "attacks", "measures", "datasets", "models", "engines")
+ENGINES = "robustreg.engines"  # the only room of these that does without torch
+BUILT_IN = ("robustreg.regularizers", "robustreg.attacks", "robustreg.measures", "robustreg.data", "robustreg.models",
+            ENGINES)  # fmt: skip
 ALLOWED = "ROBUSTREG_PLUGINS"  # environment: names of the entry points to load, comma-separated; all when unset
 
 
@@ -82,17 +84,18 @@ class Catalogue:
         self.origins[kind, name] = origin
 
 
-def discover(strangers: Iterable[metadata.EntryPoint] | None = None) -> Catalogue:
+def discover(strangers: Iterable[metadata.EntryPoint] | None = None, *, rooms: Iterable[str] = BUILT_IN) -> Catalogue:
     """Load the built-ins and the plugins of entry-point group `robustreg`, and return all they offer.
 
     Args:
         strangers: entry points to load instead of the installed ones.
+        rooms: the modules that offer what is built in.
     """
     catalogue = Catalogue()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.Catalogue)
     version = metadata.version("robustreg")
-    for name in BUILT_IN:
+    for name in rooms:
         _take(catalogue, manager, Origin(name, "robustreg", version), importlib.import_module(name))
     for entry in _installed() if strangers is None else strangers:
         origin = Origin(entry.name, *(_distribution(entry)))
@@ -104,6 +107,19 @@ def discover(strangers: Iterable[metadata.EntryPoint] | None = None) -> Catalogu
             catalogue.failures.append(Failure(origin, f"could not be loaded: {type(error).__name__}: {error}"))
             continue
         _take(catalogue, manager, origin, module)
+    return catalogue
+
+
+def discover_engine(name: str) -> Catalogue:
+    """Return a catalogue that has the engine `name`, if there is one, from as few plugins as it takes to find it.
+
+    Those are the built-in ones, then the plugin whose entry point has the name of the engine, and only then all: a
+    command line that names an engine is judged before torch is imported, where that can be.
+    """
+    for strangers in ([], [entry for entry in _installed() if entry.name == name], None):
+        catalogue = discover(strangers, rooms=[ENGINES])
+        if name in catalogue.offers["engines"]:
+            break
     return catalogue
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .errors import UsageError
+from .errors import UsageError, printable
 from .noise import Key, Rng, fold, seed_key
 from .objective import Objective
 from .recipe import Recipe
@@ -20,6 +21,10 @@ from .regularizer import Regularizer
 
 if TYPE_CHECKING:
     from .data.split import Split
+
+
+class StateError(UsageError):
+    """A saved state that is not of this run: its tensors, or what it has beside them, are others."""
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Session:
         fit: Callable[..., Run] | None = None,
     ) -> None:
         self.seed, self.recipe, self.device = seed, recipe, device
+        self._began, self._before = time.perf_counter(), 0.0  # of this sitting, and the seconds of those before it
         self.key = seed_key(seed)
         seed_torch(fold(self.key, "prepare"), device)
         # Copies: neither the model nor the regularizers that were passed in are changed by a training.
@@ -163,7 +169,7 @@ class Session:
             [member.settings() for member in self.objective.regularizers.values()],  # type: ignore[operator]
             self.initial_norms,
             self.objective.passes + self.taught,
-            seconds,
+            seconds + self._before,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -172,13 +178,27 @@ class Session:
         state = {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {**copy.deepcopy(state), "history": [dict(row) for row in self.history], **counters}
 
+    def to_go_on(self) -> dict[str, Any]:
+        """Return all state, and how many seconds were spent so far: what a run that may be cut off saves."""
+        return {**self.state_dict(), "seconds": self._before + time.perf_counter() - self._began}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state of the same model, regularizers and recipe."""
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would train in the saved tensors
-        self.history = [dict(row) for row in state["history"]]
-        self.epoch, self.step, self.stopped = state["epoch"], state["step"], state["stopped"]
-        self.objective.passes = state["passes"]
+        """Take over a saved state of the same model, regularizers and recipe.
+
+        Raises:
+            StateError: for the state of another run; this one is then of no use any more.
+        """
+        try:
+            self.objective.load_state_dict(state["objective"])
+            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would train in the saved tensors
+            self.history = [dict(row) for row in state["history"]]
+            self.epoch, self.step, self.stopped = state["epoch"], state["step"], state["stopped"]
+            self.objective.passes, self._before = state["passes"], float(state.get("seconds", 0.0))
+            if not 0 <= self.epoch == len(self.history) <= self.recipe.epochs:
+                raise ValueError(f"it says that {self.epoch} epochs are done, and tells of {len(self.history)}")
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = next(iter(str(error).splitlines()[1:]), f"{type(error).__name__}: {error}").strip()
+            raise StateError(f"the saved state is not of this run: {printable(reason)}") from error
 
 
 def seed_torch(number: Key, device: str) -> None:
@@ -193,5 +213,5 @@ def norms(network: nn.Module) -> dict[str, float]:
     named = {name: parameter.detach() for name, parameter in network.named_parameters()}
     if not named:
         return {}
-    found = [value.double() for value in torch._foreach_norm(list(named.values()))]
-    return dict(zip(named, torch.stack(found).tolist(), strict=True))  # with one transfer
+    found = torch.stack(torch._foreach_norm(list(named.values())))
+    return dict(zip(named, found.tolist(), strict=True))  # with one transfer

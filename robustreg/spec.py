@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from typing import Literal
@@ -150,8 +150,8 @@ def parse(text: str) -> Spec:
     return Spec(tuple(terms.values()), label)
 
 
-def parse_term(text: str) -> Term:
-    """Return the one term that `text` is: a data set, a model or an attack, as `name:key=value,...`.
+def parse_term(text: str, *, words: Collection[str] = ()) -> Term:
+    """Return the term that `text` is, of a data set, model, attack or engine; values of keys in `words` are as typed.
 
     Raises:
         UsageError: for anything the grammar does not allow, a label or a second term; the column is marked.
@@ -159,7 +159,7 @@ def parse_term(text: str) -> Term:
     whole = _whole(text)
     if found := _PLUS.search(text) or re.search("@", text):
         raise Place(text, *found.span()).error("one name with its settings goes here", "example: fgsm:eps=8/255")
-    return _term(whole)
+    return _term(whole, words)
 
 
 def expand(
@@ -216,7 +216,7 @@ def _whole(text: str) -> Place:
     return Place(text, 0, len(text))
 
 
-def _term(at: Place) -> Term:
+def _term(at: Place, words: Collection[str] = ()) -> Term:
     if not at.typed or at.typed.endswith("+"):
         last = max(at.start, at.end - 1)
         raise at._replace(start=last).error("an empty term: '+' stands between two names", _EXAMPLE)
@@ -228,10 +228,10 @@ def _term(at: Place) -> Term:
         hint = {"=": "settings follow a ':'", ",": "one arm: l1+l2; two arms: l1 l2"}.get(wrong, _EXAMPLE)
         wrong_at = name._replace(start=good, end=good + 1)
         raise wrong_at.error(f"{wrong!r} cannot be here: a name is a letter, then letters, digits, '_', '-'", hint)
-    return Term(name.typed, _settings(rest) if rest else (), name)
+    return Term(name.typed, _settings(rest, words) if rest else (), name)
 
 
-def _settings(rest: Place | None) -> tuple[Setting, ...]:
+def _settings(rest: Place | None, words: Collection[str] = ()) -> tuple[Setting, ...]:
     read: dict[str | None, tuple[Place, list[Value], list[Place]]] = {}
     key: str | None = None
     while rest:
@@ -248,7 +248,7 @@ def _settings(rest: Place | None) -> tuple[Setting, ...]:
             at = value._replace(start=value.start - 1)
             raise at.error(f"no value after {at.typed!r}", _EXAMPLE)
         _, values, places = read.setdefault(key, (first, [], []))
-        values.append(_value(value))
+        values.append(value.typed if key in words else _value(value))
         places.append(value)
     return tuple(Setting(key, tuple(values), first, tuple(places)) for key, (first, values, places) in read.items())
 

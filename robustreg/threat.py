@@ -81,17 +81,21 @@ class ThreatModel:
         return torch.clamp(candidate, lower, upper)
 
     def step(self, candidate: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
-        """Return `candidate` moved by `size`, a number or `(batch, 1, ...)`, in the norm's steepest direction.
+        """Return `candidate` moved by `size`, a number or `(batch, 1, ...)`, in the norm's steepest direction."""
+        return moved(candidate, self.steepest(gradient), size)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the direction of length 1 in the norm in which a loss with this gradient rises fastest.
 
         In linf that is the sign of the gradient, in l2 the gradient of length 1 in every sample. A gradient that is
-        zero or not finite moves nothing.
+        zero or not finite has none: it is 0.
         """
         if self.norm == "linf":
-            return _moved(candidate, gradient.sign(), size)
+            return gradient.sign()
         # Divided by the largest entry first: the squares of small gradients underflow.
         largest = gradient.abs().reshape(len(gradient), -1).amax(1).reshape(-1, *[1] * (gradient.ndim - 1))
         unit = gradient / largest
-        return _moved(candidate, (unit / _lengths(unit)).nan_to_num(0.0, 0.0, 0.0), size)
+        return (unit / _lengths(unit)).nan_to_num(0.0, 0.0, 0.0)
 
     def start(self, x: Tensor, rng: Rng, samples: Tensor) -> Tensor:
         """Return a random allowed image for each of `x`, the same for a sample in whatever batch it comes.
@@ -136,7 +140,8 @@ class ThreatModel:
         return max(0.0, self.eps * (1 - 4 * unit) - rounding)
 
 
-def _moved(candidate: Tensor, direction: Tensor, size: float | Tensor) -> Tensor:
+def moved(candidate: Tensor, direction: Tensor, size: float | Tensor) -> Tensor:
+    """Return `candidate` moved by `size`, a number or `(batch, 1, ...)`, in a direction."""
     if isinstance(size, Tensor):
         return torch.addcmul(candidate, direction, size)
     return torch.add(candidate, direction, alpha=size)

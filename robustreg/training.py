@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from .distributed import ALONE, World
 from .errors import UsageError
-from .inference import logits_of, scores
+from .inference import scores
 from .noise import fold
 from .objective import Objective
 from .recipe import Recipe
@@ -34,6 +36,7 @@ def train(
     on_epoch: Callable[[Session], None] | None = None,
     state: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
+    world: World = ALONE,
     **settings: Any,
 ) -> Run:
     """Train a copy of `model` under `regularizers` on `splits.train` and return the run.
@@ -48,12 +51,34 @@ def train(
         on_epoch: called after every epoch with the session, to show progress or to save `session.state_dict()`.
         state: a saved `state_dict` to go on from; the result equals an uninterrupted run bit for bit.
         recipe: how to train; `settings` replaces single fields of it (`epochs=`, `learning_rate=` ...).
+        world: the processes that train it together, see `distributed`; this one alone by default.
 
     Raises:
         UsageError: for a bad recipe or a model that does not fit the data.
         PluginError: when a regularizer fails.
     """
     recipe = (recipe or Recipe()).changed(**settings)
+    shared: dict[str, Any] = {"seed": seed, "device": device, "task": task, "state": state, "world": world}
+    with closing(epochs(model, regularizers, splits, recipe, **shared)) as steps:
+        for found in steps:
+            if on_epoch is not None and isinstance(found, Session):
+                on_epoch(found)
+    return found  # type: ignore[return-value]  # the last is the run
+
+
+def epochs(
+    model: nn.Module,
+    regularizers: Iterable[Regularizer],
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    task: str = "classification",
+    state: Mapping[str, Any] | None = None,
+    world: World = ALONE,
+) -> Generator[Session | Run, None, None]:
+    """Train as `train` does; yield the session after every epoch that did not diverge, and in the end the run."""
     regularizers = checked(model, regularizers, splits)
     started = time.perf_counter()
     data, val = splits.train.ready(device), splits.val.ready(device)
@@ -61,24 +86,30 @@ def train(
 
     with torch.random.fork_rng():
         shared: dict[str, Any] = {"seed": seed, "device": device, "task": task}
-        session = Session(model, regularizers, recipe, fit=teacher(splits, recipe, **shared), **shared)
+        fit = teacher(splits, recipe, world=world, **shared)
+        session = Session(model, regularizers, recipe, fit=fit, **shared)
         if state is not None:
             session.load_state_dict(state)
         objective, optimizer, key = session.objective, session.optimizer, session.key
+        objective.across = world.across
         step_key = fold(key, "step")
         while session.running:
-            seed_torch(fold(fold(key, "torch"), session.epoch), device)  # for modules that use torch's own stream
+            seed_torch(
+                fold(world.own(fold(key, "torch")), session.epoch), device
+            )  # for modules that use torch's own stream
             objective.network.train()
-            seen: dict[str, list[tuple[Tensor, int]]] = {}
-            for x, y in session.images(data).batches(session.order(len(data)), recipe.batch_size, device):
+            seen: dict[str, list[tuple[Tensor, float]]] = {}
+            images, order = session.images(data), session.order(len(data))
+            for x, y, count in world.batches(images, order, recipe.batch_size, device):
                 progress, at = session.step / steps, fold(step_key, session.step)
                 rate = recipe.learning_rate * objective.learning_rate(progress, recipe.learning_rate)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                loss, terms = objective(x, y, at, progress)  # the hooks batch, weights and penalty
+                loss, terms = objective(x, y, world.own(at), progress)  # the hooks batch, weights and penalty
                 for parameter in session.learned:  # optimizer.zero_grad() says the same and takes longer
                     parameter.grad = None
                 loss.backward()
+                world.reduce(session.learned)
                 if objective.has("gradient"):
                     session.take(gradients=objective.gradient(session.gradients(), at, progress))
                 before = session.weights() if objective.has("after_step", "before") else {}
@@ -87,12 +118,13 @@ def train(
                     session.take(weights=objective.after_step(before, rate, at, progress))
                 session.step += 1
                 for name, value in terms.items():
-                    seen.setdefault(name, []).append((value.detach(), len(x)))
-            looked = look(objective, {"train": data, "val": val})
-            session.end_epoch(means(seen, len(data)), val, learning_rate=rate, **looked)
-            if on_epoch is not None and not session.diverged:
-                on_epoch(session)
-        return session.result(time.perf_counter() - started, data)
+                    seen.setdefault(name, []).append((value.detach(), count))
+            looked = look(objective, {"train": data, "val": val}, world)
+            session.end_epoch(world.total(means(seen, len(data))), val, learning_rate=rate, **looked)
+            world.agree(session)
+            if not session.diverged:
+                yield session
+        yield session.result(time.perf_counter() - started, data)
 
 
 def teacher(splits: Splits, recipe: Recipe, **shared: Any) -> Callable[..., Run]:
@@ -100,7 +132,7 @@ def teacher(splits: Splits, recipe: Recipe, **shared: Any) -> Callable[..., Run]
     return lambda model, *regularizers: train(model, regularizers, splits, recipe=recipe, **shared)
 
 
-def means(seen: Mapping[str, list[tuple[Tensor, int]]], count: int) -> dict[str, float]:
+def means(seen: Mapping[str, list[tuple[Tensor, float]]], count: int) -> dict[str, float]:
     """Return the means, over `count` images, of terms seen in batches of given sizes; the loss is the sum of all."""
     found = {}
     for name, pairs in seen.items():
@@ -120,10 +152,10 @@ def checked(model: object, regularizers: object, splits: object) -> list[Regular
     return list(regularizers)
 
 
-def look(objective: Objective, parts: Mapping[str, Split]) -> dict[str, float]:
+def look(objective: Objective, parts: Mapping[str, Split], world: World = ALONE) -> dict[str, float]:
     """Return the metrics of the network in evaluation mode on un-augmented data, as `train_accuracy`."""
     found = {"frobenius_norm": sum(norm**2 for norm in norms(objective.network).values()) ** 0.5}
-    outputs = logits_of(objective.network, parts.values())
+    outputs = world.outputs(objective.network, parts.values())
     for (name, split), said in zip(parts.items(), outputs, strict=True):
         if len(split):
             seen = scores(said, split.y.to(said.device), objective.task)

@@ -11,7 +11,21 @@ from torch.nn import functional as F
 
 import robustreg as rr
 from benchmarks import __main__ as command
-from benchmarks import attacks, gpu, hooks, limits, machine, measure, peers, plain, scaling, study, training, tutorial
+from benchmarks import (
+    attacks,
+    engines,
+    gpu,
+    hooks,
+    limits,
+    machine,
+    measure,
+    peers,
+    plain,
+    scaling,
+    study,
+    training,
+    tutorial,
+)
 from benchmarks.measure import Spread, alternate, exponent, ratios
 from benchmarks.table import Table, shown
 from benchmarks.victims import victim
@@ -244,6 +258,13 @@ def test_scaling():
     table = scaling.run(axes={"seeds": (1, 2)}, base=base)
     check(table, rows=3)
     assert all(row["peak_MB"] > 50 for row in table.rows)
+
+
+def test_engines():
+    table = engines.run(engines=("serial", "local:workers=1", "nowhere", "local:workers=-1"), runs=2, rounds=2)
+    check(table, rows=2)
+    assert [row["ms_over_serial"] is None for row in table.rows] == [True, False]
+    assert sum("left out" in note for note in table.notes) == 2  # what is not installed, or does not start, is said
 
 
 def test_limits():

@@ -3,22 +3,37 @@ a study runs on, and however often it is cut off, its numbers are the same to th
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import cloudpickle
 import pytest
 import torch
 
 import robustreg as rr
 from robustreg.cli.main import run as command
-from robustreg.engines import LOCAL, Event, TimeUpError, WorkerLostError, engine_of
-from robustreg.errors import DataError, UsageError
+from robustreg.engines import (
+    LOCAL,
+    SERIAL,
+    EngineSource,
+    Event,
+    TimeUpError,
+    WorkerLostError,
+    check_engine,
+    engine_of,
+)
+from robustreg.errors import DataError, PluginError, UsageError
+from robustreg.plugins import Origin
 from robustreg.study import Progress, make_plan, run_plan
+from robustreg.study.execute import execute
+from robustreg.study.parcel import StudyWork
 from robustreg.study.tasks import tasks_of
 
 ENGINES = ("serial", "local:workers=2")
@@ -71,7 +86,9 @@ def everything(engine, tasks: int) -> dict[int, list[Event]]:
 
 
 def children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()}
+    """All but the one process that Python keeps for itself once it has spawned another."""
+    pids = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return {int(pid) for pid in pids if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 def gone(pid: int) -> bool:
@@ -244,6 +261,279 @@ def test_an_unknown_engine_or_option_is_a_usage_error_before_anything_is_read(te
     assert says in capsys.readouterr().err
 
 
+def offered(*engines, problem="", name="far"):
+    """A catalogue with engines of a stranger, by default one that is Serial under another name."""
+
+    def start(work, on_note, *, workers: int = 2, share: float = 0.5, address: str = "", wake: bool = False):
+        started_with.append((workers, share, address, wake))
+        return SERIAL.start(work, on_note)
+
+    started_with: list = []
+    catalogue = rr.plugins.discover([])
+    for engine in engines or [EngineSource(name, start, lambda: problem, "Elsewhere.")]:
+        catalogue.add("engines", Origin("mine", "robustreg-mine", "3.1"), engine)
+    return catalogue, started_with
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("far", (2, 0.5, "", False)),
+        ("far:4", (4, 0.5, "", False)),
+        ("far:address=auto,share=0.25", (2, 0.25, "auto", False)),
+        ("far:address=10.0.0.1:6379,workers=3", (3, 0.5, "10.0.0.1:6379", False)),
+        ("far:workers=3,address=ray://head.example:10001,share=1,wake=true", (3, 1, "ray://head.example:10001", True)),
+        ("far:address=7", (2, 0.5, "7", False)),
+    ],
+)
+def test_a_strangers_engine_has_options_of_the_kinds_of_their_defaults(text, found):
+    catalogue, started_with = offered()
+    comparison = rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine=text)
+    assert started_with == [found] and {record.status for record in comparison.records} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("far:share=much", "a number"), ("far:share=true", "a number"), ("far:wake=1", "true or false"),
+        ("far:workers=2.5", "whole number"), ("far:address=a,b", "a word"), ("far:adress=a", "Did you mean 'address'"),
+        ("far:address=", "no value"), ("far:address=a b", "cannot be in a spec"), ("fa", "Did you mean 'far'"),
+        ("far:2,workers=3", "twice"), ("far+local", "one name"),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_of_its_kind_is_a_usage_error_with_its_place(text, says):
+    with pytest.raises(UsageError, match=says) as caught:
+        engine_of(text, offered()[0])
+    assert "^" in str(caught.value) and text in str(caught.value)
+
+
+def test_an_engine_name_that_is_taken_stays_with_the_first_and_the_second_is_to_blame():
+    with pytest.raises(PluginError, match=r"'local', which robustreg.engines \(robustreg .*\) has already"):
+        offered(name="local")
+
+
+def test_what_is_offered_as_an_engine_and_is_none_is_named_only_when_it_is_asked_for():
+    catalogue, _ = offered(rr.measures.Measure("odd", len, None, "No engine."))
+    check_engine("serial", catalogue)
+    with pytest.raises(PluginError, match=r"plugin mine \(robustreg-mine 3.1\): .*no EngineSource"):
+        rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="odd")
+
+
+def test_who_asks_for_an_engine_of_a_plugin_that_cannot_be_used_is_not_given_another():
+    catalogue, _ = offered(problem="no cluster answers")
+    with pytest.raises(UsageError, match="far cannot be used: no cluster answers"):
+        rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="far")
+
+
+PLUGIN = """
+from robustreg import hookimpl
+from robustreg.engines import SERIAL, EngineSource
+@hookimpl
+def engines():
+    return [EngineSource("NAME", lambda work, on_note, *, workers=2: SERIAL.start(work, on_note), lambda: "PROBLEM",
+                         "In a far country.")]
+"""
+
+
+def installed(folder: Path, name: str, engine: str, problem: str = "", code: str = PLUGIN) -> None:
+    (folder / f"far_{name}.py").write_text(code.replace("NAME", engine).replace("PROBLEM", problem))
+    about = folder / f"far_{name}-3.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: far-{name}\nVersion: 3.1\n")
+    (about / "entry_points.txt").write_text(f"[robustreg]\n{name} = far_{name}\n")
+
+
+@pytest.fixture
+def strangers(tmp_path, monkeypatch):
+    installed(tmp_path, "comet", "comet")
+    installed(tmp_path, "other", "planet", problem="it is night")
+    installed(tmp_path, "broken", "sun", code="import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    yield
+    for name in ("comet", "other", "broken"):
+        sys.modules.pop(f"far_{name}", None)
+
+
+def test_an_installed_engine_is_found_by_its_entry_point_or_by_loading_the_others(strangers):
+    assert engine_of("comet:workers=3")[0].about == "In a far country." and "far_other" not in sys.modules
+    assert engine_of("planet")[0].problem() == "it is night"
+    with pytest.raises(UsageError) as caught:
+        engine_of("plant")
+    assert "Did you mean 'planet'" in str(caught.value) and "broken (far-broken 3.1): could not" in str(caught.value)
+
+
+def test_the_command_line_names_engines_and_what_is_wrong_with_them(strangers, capsys, tmp_path):
+    assert command(["plugins", "list", "--json"]) == 0
+    rows = {(row["kind"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
+    assert rows["engine", "comet"]["distribution"] == "far-comet" and rows["engine", "serial"]["version"]
+    assert rows["engine", "planet"]["about"] == "In a far country. Cannot be used here: it is night"
+    assert rows["plugin", "broken"]["status"] == "failed"
+    assert command(["plugins", "info", "planet", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert (about["kind"], about["problem"]) == ("engine", "it is night")
+    assert [(option["name"], option["default"]) for option in about["options"]] == [("workers", 2)]
+    assert command(["plugins", "info", "planet"]) == 0 and "night" in capsys.readouterr().out
+    small = [
+        "compare",
+        "none",
+        "--data",
+        SMALL["data"],
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "never"),
+    ]
+    assert command([*small, "--engine", "planet"]) == 2
+    assert "planet cannot be used: it is night" in capsys.readouterr().err and not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("text", ["local:worker=2", "comet:worker=2", "comet:workers=many", "comet:workers"])
+def test_options_of_an_engine_are_judged_without_torch(strangers, text):
+    code = "import sys; from robustreg.cli.main import run; print(run(sys.argv[1:]), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "compare", "none", "--engine", text], capture_output=True)
+    assert done.stdout.split() == [b"2", b"False"]
+    assert b"expected" in done.stderr or b"Did you mean" in done.stderr or b"whole number" in done.stderr
+
+
+MODULE = """
+from torch import nn
+class Net(nn.Sequential):
+    pass
+def small(shape, classes):
+    return Net(nn.Flatten(), nn.Linear(64, classes))
+"""
+ELSEWHERE = """
+import pickle, sys
+work = pickle.load(sys.stdin.buffer)
+found = [found for which in WHICH for found in work(lambda share: None, [which], {})]
+sys.stdout.buffer.write(pickle.dumps(found))
+"""
+
+
+def given_as(how: str, tmp_path: Path, monkeypatch) -> dict:
+    """The arguments of a study that is made of objects of some kind."""
+    if how == "lambdas":
+        width = 6
+        return {"model": lambda classes: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width),
+                                                             torch.nn.Linear(width, classes)),
+                "data": lambda seed: rr.load_data("digits:train=50,val=20,test=20", seed=seed)}  # fmt: skip
+    if how == "objects":
+        x = torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        return {"data": rr.data.Dataset("own", x, (x.mean((1, 2, 3)) > 0.5).long(), ("dark", "bright")),
+                "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))}  # fmt: skip
+    if how == "module":
+        (tmp_path / "elsewhere_model.py").write_text(MODULE)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [*sys.path])  # which gets the folder
+        monkeypatch.delitem(sys.modules, "elsewhere_model", raising=False)
+        return {"model": "elsewhere_model:small", "data": SMALL["data"]}
+    return {"model": "mlp:hidden=16", "data": SMALL["data"]}
+
+
+def planned_as(how, tmp_path, monkeypatch, arms=("none", "shift:1+l2:1e-3")):
+    settings = {**SMALL, **given_as(how, tmp_path, monkeypatch)}
+    return make_plan(list(arms), catalogue=rr.plugins.discover(), seeds=2, **settings)
+
+
+@pytest.mark.parametrize("how", ["names", "lambdas", "objects", "module"])
+def test_work_that_was_sent_to_another_process_gives_the_same_bytes(how, tmp_path, monkeypatch):
+    plan = planned_as(how, tmp_path, monkeypatch)
+    runs = list(plan.runs())
+    work = StudyWork(execute, plan, runs)
+    which = [0, len(runs) - 1]
+    here = [found for one in which for found in work(lambda share: None, [one], {})]
+    packed = pickle.dumps(work)
+    monkeypatch.chdir("/")  # what is imported has to come with the work
+    code = ELSEWHERE.replace("WHICH", str(which))
+    done = subprocess.run([sys.executable, "-c", code], input=packed, stdout=subprocess.PIPE, check=True)
+    there = pickle.loads(done.stdout)
+    assert [found[0] for found in there] == which
+    assert [(found[1].status, found[1].reason) for found in there] == [("ok", "")] * 2
+    assert [found[2] for found in there] == [found[2] for found in here]
+    assert [found[1].id for found in there] == [plan.identity(runs[index]) for index in which]
+
+
+def test_what_is_sent_is_what_a_worker_needs_and_cannot_make_itself(tmp_path, monkeypatch):
+    plan = planned_as("objects", tmp_path, monkeypatch)
+    runs, images = list(plan.runs()), 90 * 64 * 4
+    before = len(pickle.dumps(StudyWork(execute, plan, runs)))
+    list(StudyWork(execute, plan, runs)(lambda share: None, [0, 1], {}))
+    assert plan._ready and len(pickle.dumps(StudyWork(execute, plan, runs))) == before
+    assert images < before < images + 60_000
+
+
+@pytest.mark.parametrize("name", ["robustreg", "torch", "python", "robustreg-mine"])
+def test_a_worker_with_other_versions_refuses_before_it_unpacks_anything(name, tmp_path, monkeypatch):
+    catalogue = rr.plugins.discover()
+    origin = Origin("mine", "robustreg-mine", "3.1")
+    catalogue.origins["regularizers", "l2"] = origin
+    plan = make_plan(["l2"], catalogue=catalogue, seeds=1, **SMALL)
+    function, (sent, path, content) = StudyWork(execute, plan, list(plan.runs())).__reduce__()
+    assert name in sent and function(sent, path, content)
+    with pytest.raises(PluginError, match=f"{name} is .* and was 0.0.1"):
+        function({**sent, name: "0.0.1"}, path, b"this is never unpickled")
+
+
+def test_code_that_a_worker_lacks_is_named(tmp_path, monkeypatch):
+    plan = planned_as("module", tmp_path, monkeypatch, arms=["none"])
+    function, (sent, _, content) = StudyWork(execute, plan, list(plan.runs())).__reduce__()
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    monkeypatch.chdir("/")
+    monkeypatch.delitem(sys.modules, "elsewhere_model")
+    with pytest.raises(PluginError, match="No module named 'elsewhere_model'"):
+        function(sent, [], content)
+
+
+def test_what_cannot_be_pickled_is_a_usage_error_that_says_what(tmp_path, monkeypatch):
+    lock = threading.Lock()
+    plan = make_plan(["none"], **{**SMALL, "data": lambda seed: (lock, rr.load_data(SMALL["data"], seed=seed))[1]},
+                     catalogue=rr.plugins.discover(), seeds=1)  # fmt: skip
+    with pytest.raises(UsageError, match=r"cannot be pickled: .*lock"):
+        pickle.dumps(StudyWork(execute, plan, list(plan.runs())))
+
+
+def test_the_engine_of_the_documentation_works_and_loses_nothing_when_its_pool_breaks(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
+    (code,) = (block for block in text.split("```") if "ProcessPoolExecutor" in block)
+    installed(tmp_path, "pool", "pool", code=code.removeprefix("python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "far_pool", raising=False)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    Once.where = str(tmp_path / "killed")
+    try:
+        found = study(tmp_path / "pool", "pool:workers=2", pool_arms(), seeds=1)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert os.path.exists(Once.where)
+    assert json.dumps(content(found)) == json.dumps(content(study(tmp_path / "s", "serial", pool_arms(), seeds=1)))
+    assert models(tmp_path / "pool") == models(tmp_path / "s")
+    assert not children()
+
+
+def pool_arms():
+    return ["none", "l2:1e-3", Once()]
+
+
+def test_a_run_that_was_done_on_other_data_is_refused():
+    def other(work, on_note):
+        def wrong(note, *arguments):
+            mine = StudyWork(
+                work.do,
+                replace(work.plan, load=lambda seed: rr.load_data(SMALL["data"], seed=7), _ready={}, _hashes={}),
+                work.runs,
+            )
+            yield from mine(note, *arguments)
+
+        return SERIAL.start(wrong, on_note)
+
+    catalogue, _ = offered(EngineSource("far", other, lambda: "", "Sees other data."))
+    with pytest.raises(UsageError, match="came back as another run"):
+        rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="far")
+
+
 def test_an_engine_that_cannot_be_used_here_is_replaced_with_its_reason(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     said: list[str] = []
@@ -404,7 +694,7 @@ def test_a_run_that_takes_too_long_has_failed_and_the_study_goes_on():
             time.sleep(60)
 
     plan = make_plan(["none", Hangs()], catalogue=rr.plugins.discover(), seeds=1, **SMALL)
-    comparison = run_plan(plan, engine="local:workers=2", seconds_a_run=2)
+    comparison = run_plan(plan, engine="local:workers=2", run_seconds=2)
     assert {record.status for record in comparison.of("none")} == {"ok"}
     assert {record.status for record in comparison.of("hangs:1")} == {"failed"}
     assert all("2 s" in record.reason for record in comparison.of("hangs:1"))

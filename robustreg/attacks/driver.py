@@ -151,7 +151,8 @@ def _fgsm(points: Points, threats: list[ThreatModel], batch_size: int) -> tuple[
     found = []
     for part in points.split(batch_size):
         logits, _, gradient = input_gradient(part.model, part.x, part.y, scale_free)
-        moved = (along(threat, part.x, gradient) for threat in threats[1:])
+        steepest = threats[0].steepest(gradient)
+        moved = (along(threat, part.x, steepest) for threat in threats[1:])
         said = [logits.argmax(-1), *(outputs(part.model, image).argmax(-1) for image in moved if len(image))]
         flat = gradient.reshape(len(gradient), math.prod(gradient.shape[1:]))
         largest = flat.abs().amax(1) if flat.numel() else flat.new_zeros(len(flat))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..threat import ThreatModel
+from ..threat import ThreatModel, moved
 from .batching import BATCH, in_batches
 from .gradients import input_gradient
 from .losses import AttackLoss, find_loss
@@ -48,14 +48,14 @@ def fgsm(
 
     def attack(points: Points) -> Tensor:
         _, _, gradient = input_gradient(points.model, points.x, points.y, objective)
-        return along(threat, points.x, gradient)
+        return along(threat, points.x, threat.steepest(gradient))
 
     return in_batches(model, x, y, threat, attack, seed=seed, samples=samples, batch_size=batch_size)
 
 
-def along(threat: ThreatModel, x: Tensor, gradient: Tensor) -> Tensor:
-    """Return the FGSM image of `x` for a gradient: one gradient serves every eps."""
-    moved = threat.step(x, gradient, threat.eps)
+def along(threat: ThreatModel, x: Tensor, direction: Tensor) -> Tensor:
+    """Return the FGSM image of `x` for the steepest direction of its loss: one gradient serves every eps."""
+    image = moved(x, direction, threat.eps)
     if threat.norm == "linf":  # a whole step ends on the bounds, bit for bit, and only the box can cut it short
-        return moved.clamp_(threat.low, threat.high)
-    return threat.project(moved, x)
+        return image.clamp_(threat.low, threat.high)
+    return threat.project(image, x)

@@ -89,7 +89,7 @@ def pgd(
             for at in pursuit.batches(batch_size):
                 some = points[at]
                 if fgsm_start and restart == 0:
-                    start = along(threat, some.x, gradient.index_select(0, at))
+                    start = along(threat, some.x, threat.steepest(gradient.index_select(0, at)))
                 elif clean_start and restart == 0:
                     start = some.x
                 else:

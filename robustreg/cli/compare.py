@@ -27,6 +27,7 @@ from .options import (
     recipe_options,
     recipe_settings,
     report_options,
+    run_seconds_option,
 )
 from .output import console, duration, print_json, progress, say
 
@@ -52,6 +53,7 @@ FOLDER = "robustreg-out"
 @click.option("--measures", type=WORDS, metavar="NAME,...",
               help="Take only these measures (see plugins list); attacks run if one needs them.")  # fmt: skip
 @engine_option
+@run_seconds_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.")
 @report_options
 @common_options
@@ -77,7 +79,13 @@ def run_and_write(plan: Plan, folder: Path, options: dict[str, Any], *, take_ove
     try:
         with progress() as show:
             comparison = run_plan(
-                plan, engine=options["engine"], out=folder, on_progress=show, say=say, take_over=take_over
+                plan,
+                engine=options["engine"],
+                out=folder,
+                on_progress=show,
+                say=say,
+                run_seconds=options["run_seconds"] or 0.0,
+                take_over=take_over,
             )
     except KeyboardInterrupt:
         say(f"To go on with what is missing: robustreg resume {shlex.quote(str(folder))}")

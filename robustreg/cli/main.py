@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 
 from ..errors import DiskFullError, RobustregError, shown
 from . import attack, compare, course, data, doctor, evaluate, plugins, report, resume, status, train, tune, verify
+from .interrupt import ignore, interruptible, leave
+from .streams import open_streams, speak_plainly
 
 INTERRUPTED = 130
 
@@ -62,6 +66,16 @@ for _module in (compare, train, evaluate, attack, tune, course, report, resume, 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; every error a user can cause is one message."""
+    with interruptible(partial(_last_words, arguments), INTERRUPTED):
+        return _run(arguments)
+
+
+def _last_words(arguments: Sequence[str]) -> tuple[str, str]:
+    said = _interrupted(arguments)
+    return (f"{_error(said, INTERRUPTED)}\n" if "--json" in arguments else ""), shown(f"Error: {said}\n")
+
+
+def _run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         found = cli.main(list(arguments), prog_name="robustreg", standalone_mode=False)
@@ -77,8 +91,8 @@ def run(arguments: Sequence[str]) -> int:
     except RobustregError as error:
         return _fail(str(error), error.exit_code, as_json)
     except (KeyboardInterrupt, click.Abort):
-        again = " ".join(("robustreg", *arguments))
-        return _fail(f"interrupted; finished runs are safe. To go on, start it again: {again}", INTERRUPTED, as_json)
+        ignore()
+        return _fail(_interrupted(arguments), INTERRUPTED, as_json)
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         _drop_output()
         return 0
@@ -89,6 +103,15 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"no room to write the output: {error.strerror}", DiskFullError.exit_code, False)
 
 
+def _interrupted(arguments: Sequence[str]) -> str:
+    again = shlex.join(("robustreg", *arguments))
+    return f"interrupted; finished runs are safe. To go on, start it again: {again}"
+
+
+def _error(message: str, code: int) -> str:
+    return json.dumps({"error": {"message": message, "exit_code": code}})
+
+
 def _drop_output() -> None:
     # What is still buffered has nowhere to go, and Python would complain about it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,7 +119,7 @@ def _drop_output() -> None:
 
 def _fail(message: str, code: int, as_json: bool, error: click.ClickException | None = None) -> int:
     if as_json:
-        click.echo(json.dumps({"error": {"message": message, "exit_code": code}}))
+        click.echo(_error(message, code))
     context: Any = getattr(error, "ctx", None)
     if context is not None:
         click.echo(context.get_usage(), err=True)
@@ -104,6 +127,18 @@ def _fail(message: str, code: int, as_json: bool, error: click.ClickException | 
     return code
 
 
-def main() -> None:
-    """Run the command line on the process's arguments and exit."""
-    sys.exit(run(sys.argv[1:]))
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, by default on the process's arguments, and exit."""
+    open_streams()
+    speak_plainly()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with interruptible(partial(_last_words, given), INTERRUPTED, last=True):
+        try:
+            code = _run(given)
+        finally:
+            ignore()
+        if code == INTERRUPTED:
+            # At once: Python takes a second to put torch away, and where the interruption met code that was made of
+            # text, as that of dataclasses is, it would forget this exit code and end by a signal.
+            leave(code)
+    sys.exit(code)

@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROTOCOLS = ("quick", "standard", "paper")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LARGEST = 1 << 20  # bytes of a TOML file
+LONGEST = 10**9  # seconds that a run may be given
 LABEL_MODES = ("uniform", "uniform_other", "permute", "pair_flip")
 RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "shuffle")
 
@@ -186,7 +187,16 @@ def engine_option(function: F) -> F:
     """Add --engine."""
     return click.option(
         "--engine", default="auto", show_default=True, metavar="NAME[:key=value]",
-        help="Where runs are done: serial, local (worker processes), local:workers=4; auto: local where it pays.",
+        help="Where runs are done: serial, local (worker processes), local:workers=4, one of a plugin such as ray;"
+        " auto: local where it pays.",
+    )(function)  # fmt: skip
+
+
+def run_seconds_option(function: F) -> F:
+    """Add --run-seconds."""
+    return click.option(
+        "--run-seconds", type=click.FloatRange(min=0, max=LONGEST), metavar="S",
+        help="Longest that a run may take; one that takes longer has failed. 0: for ever [0].",
     )(function)  # fmt: skip
 
 

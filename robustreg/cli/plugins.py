@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_(as_json: bool) -> int:
-    """List regularizers, attacks, measures, data sets and models, and plugins that failed."""
+    """List regularizers, attacks, measures, data sets, models and engines, and plugins that failed."""
     from rich.table import Table
 
     from ..plugins import discover
@@ -72,6 +72,8 @@ def info(name: str, as_json: bool) -> int:
     for about in described:
         out.print(f"{about['kind']} {about['name']}, from {about['distribution']} {about['version']}", markup=False)
         out.print(about["about"], markup=False)
+        if about.get("problem"):
+            out.print(f"Cannot be used here: {about['problem']}", markup=False)
         for option in about["options"]:
             out.print(
                 f"  {option['name']} = {option['default']}   {option['range']}   {option['doc']}".rstrip(), markup=False
@@ -122,7 +124,16 @@ def new(name: str, out: Path | None, as_json: bool) -> int:
 
 def _about(offer: Any) -> str:
     text = getattr(offer, "about", None) or inspect.getdoc(offer) or ""
-    return str(text).strip().splitlines()[0] if text else ""
+    problem = _problem(offer)
+    about = str(text).strip().splitlines()[0] if text else ""
+    return f"{about} Cannot be used here: {problem}" if problem else about
+
+
+def _problem(offer: Any) -> str:
+    """Why an engine cannot be used here; empty where it can, and for what is no engine."""
+    from ..engines import EngineSource
+
+    return offer.problem() if isinstance(offer, EngineSource) else ""
 
 
 def _describe(kind: str, offer: Any, origin: Any) -> dict[str, Any]:
@@ -135,9 +146,10 @@ def _describe(kind: str, offer: Any, origin: Any) -> dict[str, Any]:
         ]  # fmt: skip
     else:
         function = getattr(offer, "build", None) or getattr(offer, "load", None) or getattr(offer, "run", None)
+        function = function or getattr(offer, "start", None)
         about = "\n".join(filter(None, (getattr(offer, "about", ""), inspect.getdoc(function) if function else "")))
         options = _options(function) if function else []
-    return {
+    described = {
         "name": offer.name,
         "kind": kind.removesuffix("s"),
         "distribution": origin.distribution,
@@ -145,6 +157,7 @@ def _describe(kind: str, offer: Any, origin: Any) -> dict[str, Any]:
         "about": about,
         "options": options,
     }
+    return described | ({"problem": _problem(offer)} if kind == "engines" else {})
 
 
 def _options(function: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,5 +28,6 @@ def command(study: Path, out: Path | None, **options: Any) -> None:
     comparison = rebuild(study)
     missing = comparison.study.get("unfinished", {}).get("missing", 0)
     if missing:
-        say(f"{missing} of {comparison.study['unfinished']['runs']} runs are missing: robustreg resume {study}")
+        again = f"robustreg resume {shlex.quote(str(study))}"
+        say(f"{missing} of {comparison.study['unfinished']['runs']} runs are missing: {again}")
     write(comparison, study if out is None else out, options)

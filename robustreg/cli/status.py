@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -31,4 +32,4 @@ def command(study: Path, as_json: bool) -> None:
     if found.seconds_left is not None and found.left:
         click.echo(f"About {duration(found.seconds_left)} left")
     elif (found.left or found.failed) and not found.running:
-        click.echo(f"To go on: robustreg resume {study}")
+        click.echo(f"To go on: robustreg resume {shlex.quote(str(study))}")

@@ -22,6 +22,7 @@ from .options import (
     one,
     recipe_options,
     recipe_settings,
+    run_seconds_option,
 )
 from .output import console, duration, print_json, progress, say
 
@@ -49,6 +50,7 @@ CRITERIA = ("clean", "robust")
 @recipe_options
 @attack_options
 @engine_option
+@run_seconds_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the search.")
 @click.option("--no-figures", is_flag=True, help="Leave the figure out.")
 @common_options
@@ -68,7 +70,14 @@ def command(specs: tuple[str, ...], **options: Any) -> int:
     folder = options["out"] or Path(FOLDER) / f"tune-{search.plan.name}-{_settings_hash(search)}"
     _announce(search, folder)
     with progress() as show:
-        tuning = run_search(search, engine=options["engine"], out=folder, on_progress=show, say=say)
+        tuning = run_search(
+            search,
+            engine=options["engine"],
+            out=folder,
+            on_progress=show,
+            say=say,
+            run_seconds=options["run_seconds"] or 0.0,
+        )
     _write(tuning, folder, options)
     say(f"Done in {duration(time.perf_counter() - started)}.")
     trials = (trial.status == "failed" for each in tuning.trials.values() for trial in each)

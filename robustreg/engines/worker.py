@@ -8,15 +8,13 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import time
-import traceback
 import warnings
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .. import errors
+from .elsewhere import one_thread, packed, quiet, unpacked
 from .engine import Event, TimeUpError, Work, WorkerLostError
 
 SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -34,7 +32,7 @@ class Worker:
         self.pipe, theirs = multiprocessing.Pipe()
         arguments = (work, theirs, [self.pipe, *strangers], os.getpid())
         self.process = multiprocessing.get_context("fork").Process(target=_live, args=arguments, daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the child ignores it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until the child minds
         try:
             with warnings.catch_warnings():  # of threads in this process, such as the one that draws progress
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -68,7 +66,7 @@ class Worker:
             if kind != "over":
                 return kind, Event(self.task, value)
             task, self.task = self.task, None
-            return kind, Event(task, over=True, error=None if value is None else _unpacked(*value))
+            return kind, Event(task, over=True, error=None if value is None else unpacked(*value))
         if self.deadline is not None and time.monotonic() > self.deadline:
             error = TimeUpError(f"it was not done after {self.seconds:g} s, the time it was given")
             return "lost", Event(self.task, over=True, error=error)
@@ -99,13 +97,13 @@ def _live(work: Work, pipe: Connection, strangers: Iterable[Connection], parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     for stranger in strangers:  # an open end here would hide from a brother that the parent is gone
         stranger.close()
-    _quiet()
+    quiet()
     # What the work starts, such as the processes of a DataLoader, ends with this process.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    _one_thread()
+    one_thread()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
             _do(work, pipe, *pipe.recv())
@@ -118,7 +116,7 @@ def _do(work: Work, pipe: Connection, task: int, arguments: tuple[Any, ...]) -> 
     except BrokenPipeError:
         raise
     except BaseException as error:  # a plugin must not end the worker
-        _send(pipe, "over", _packed(error))
+        _send(pipe, "over", packed(error))
     else:
         _send(pipe, "over", None)
 
@@ -127,36 +125,3 @@ def _send(pipe: Connection, what: str | int, value: Any) -> None:
     pipe.send_bytes(
         pickle.dumps((what, value), protocol=pickle.HIGHEST_PROTOCOL)
     )  # not as multiprocessing pickles tensors
-
-
-def _one_thread() -> None:
-    """Threads of torch that the parent had are not here, and a core each is what the workers share out."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-
-
-def _quiet() -> None:
-    """Send what is printed to standard error: standard output belongs to the data of the parent.
-
-    Both streams are new ones, since those of the parent may be drawing progress, and locked for it, in this moment.
-    """
-    with contextlib.suppress(OSError):
-        os.dup2(2, 1)
-    sys.stdout = sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
-
-
-def _packed(error: BaseException) -> tuple[str, str, str]:
-    text = errors.printable(str(error))
-    return type(error).__name__, text, "".join(traceback.format_exception(error))
-
-
-def _unpacked(name: str, text: str, where: str) -> BaseException:
-    if name == KeyboardInterrupt.__name__:
-        return KeyboardInterrupt(text)
-    kind = vars(errors).get(name)
-    if isinstance(kind, type) and issubclass(kind, errors.RobustregError):
-        return kind(text)
-    error = RuntimeError(f"{name} in a worker process: {text}")
-    error.add_note(where)
-    return error

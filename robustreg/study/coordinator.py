@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 
 from ..engines import Engine, Event, OnNote, TimeUpError, Work, WorkerLostError
-from ..errors import printable
-from .execute import blank, execute
+from ..errors import DiskFullError, UsageError, printable
+from .execute import Saved, blank, execute
 from .pace import Pace
+from .parcel import StudyWork
 from .plan import Plan, PlannedRun
 from .record import Record
 from .store import Store
@@ -54,10 +54,11 @@ class Coordinator:
         """Do the runs at these positions, on an engine that is started here and closed at the end.
 
         Raises:
+            UsageError: for a worker that did not do the run it was given, since its data are others.
             DataError: for data that cannot be read.
             StoreError, DiskFullError: when a run cannot be kept; those before it are.
         """
-        engine = start(partial(execute, self._plan, self._runs), self._pace.trained)
+        engine = start(StudyWork(execute, self._plan, self._runs), self._pace.trained)
         try:
             self._waiting = tasks_of(self._plan, self._runs, todo, engine.capacity())
             while self._waiting or self._under_way:
@@ -73,13 +74,21 @@ class Coordinator:
                 return
             self._waiting.remove(task)
             files = {seed: file for seed in sorted(task.needs) if (file := self._file(seed))}
-            number = engine.submit(task.runs, files, seconds=self._seconds * len(task.runs))
+            number = engine.submit(task.runs, files, self._saved(task), seconds=self._seconds * len(task.runs))
             self._under_way[number] = task
             self._pace.start(number, self._name(task), len(task.runs))
 
     def _take(self, event: Event) -> None:
+        if isinstance(event.result, Saved):
+            self._save(event.result)
+            return
         if not event.over:
             index, record, file = event.result
+            if record.id != self._plan.identity(self._runs[index]):
+                raise UsageError(
+                    f"{self._runs[index]} came back as another run: where it was done the data or the initial weights"
+                    " are not those that are here. All machines of a study have to see the same data"
+                )
             self._keep(event.task, index, record, file)
             return
         task = self._under_way.pop(event.task)
@@ -107,15 +116,30 @@ class Coordinator:
             for index in task.runs:
                 record = blank(self._plan, self._runs[index])
                 record.status, record.reason = "failed", printable(str(error))
-                self._keep(number, index, record, b"")
+                self._keep(number, index, record, b"", unfinished=True)
         self._waiting[:0] = again
 
-    def _keep(self, number: int, index: int, record: Record, file: bytes) -> None:
+    def _saved(self, task: Task) -> dict[int, bytes] | None:
+        """What each run of a task can go on from; None where there is no store, and nothing is to be saved."""
+        if self._store is None:
+            return None
+        found = {index: self._store.checkpoint(self._plan.identity(self._runs[index])) for index in task.runs}
+        return {index: state for index, state in found.items() if state}
+
+    def _save(self, saved: Saved) -> None:
+        """Keep what a run can go on from. A disk without room for it need not have an end: the run trains on."""
+        if self._store is not None and saved.index not in self.records:
+            with suppress(DiskFullError), uninterrupted():
+                self._store.save(self._plan.identity(self._runs[saved.index]), saved.state)
+
+    def _keep(self, number: int, index: int, record: Record, file: bytes, *, unfinished: bool = False) -> None:
         if index in self.records:
             return
         if self._store is not None:
             with uninterrupted():
                 self._store.put(record, file)
+                if not unfinished:  # ended from outside: tried anew, it goes on from its checkpoint
+                    self._store.forget(record.id)
         elif index == self._baselines.get(record.seed):
             self._files[record.seed] = file
         self.records[index] = record
@@ -143,15 +167,18 @@ class Coordinator:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C until the end of the block, so that what is finished is kept."""
+    """Hold back Ctrl-C and SIGTERM until the end of the block, so that what is finished is kept."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in held:
+        signal.signal(number, lambda number, frame: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, before in held.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])

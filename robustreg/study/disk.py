@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +31,9 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what processes that are gone left half written, see `write_whole`."""
-    for partial in folder.glob("*.partial"):
+def remove_partials(folder: Path, of: str = "*") -> None:
+    """Remove what processes that are gone left half written, see `write_whole`; only of files that are called so."""
+    for partial in folder.glob(f"{of}.*.partial"):
         if not _being_written(partial):
             partial.unlink(missing_ok=True)
 
@@ -74,7 +75,8 @@ def on_disk(folder: Path) -> Iterator[None]:
         if "locked" in text:
             raise StoreError(f"the study store in {folder} is locked by another process") from error
         raise StoreError(
-            f"the study store {folder / 'study.db'} is damaged: {text}; move it away to start anew"
+            f"the study store {folder / 'study.db'} is damaged: {text}; to save the runs that are sound in it and do"
+            f" the others again: robustreg resume {shlex.quote(str(folder))} --salvage"
         ) from error
     except OSError as error:
         if error.errno in _FULL:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,33 +10,17 @@ from torch import Tensor
 from .. import checkpoint
 from ..attacks import protocol_attacks
 from ..attacks.transfer import Surrogate
-from ..cohort import Member, train_cohort
-from ..errors import DataError, RobustregError, printable
+from ..cohort import Member
 from ..measures import Flag, Subject, attack_together, chance_band, measure_all, sandwich, trust_flags
-from ..session import Run
-from .conditions import Labelled
 from .examples import examples
+from .fit import Note, Saved, fit
+from .job import Job, blamed, blank
 from .plan import KEPT, Plan, PlannedRun
 from .record import Record
 
-TELL = 0.1  # seconds between two notes of how far a training is
+__all__ = ["Saved", "blank", "execute", "train_again"]
 
 Found = tuple[int, Record, bytes]
-Note = Callable[[float], None]
-
-
-@dataclass
-class _Job:
-    """One run on its way: what was planned, what is known of it so far, and the images it is trained on."""
-
-    index: int
-    run: PlannedRun
-    record: Record
-    labelled: Labelled | None = None
-    member: Member | None = None
-    trained: Run | None = None
-    subject: Subject | None = None
-    file: bytes = b""
 
 
 def execute(
@@ -47,7 +29,8 @@ def execute(
     note: Note,
     which: Sequence[int],
     surrogates: Mapping[int, bytes],
-) -> Iterator[Found]:
+    saved: Mapping[int, bytes] | None = None,
+) -> Iterator[Found | Saved]:
     """Yield position, record and model file of each run of a task; what goes wrong in one becomes its status.
 
     Args:
@@ -56,97 +39,46 @@ def execute(
         note: told now and then what share of the training is done.
         which: the positions of the runs to do: of one label condition.
         surrogates: by seed, the file of the trained baseline, whose adversarial images are tried on the others, too.
+        saved: by position, the state to go on from; None where nobody keeps states, and none are yielded.
 
     Raises:
         DataError: data that cannot be read stops the study, since every run would meet it.
     """
-    jobs = [_Job(index, runs[index], blank(plan, runs[index])) for index in which]
+    jobs = [Job(index, runs[index], blank(plan, runs[index])) for index in which]
     for job in jobs:
-        _attempt(job, lambda job: _prepare(plan, job))
-    _train(plan, [job for job in jobs if job.member is not None], note)
+        with blamed(job):
+            _prepare(plan, job)
+    yield from fit(plan, [job for job in jobs if job.member is not None], note, saved)
     for job in jobs:
-        _attempt(job, lambda job: _look_at(plan, job, surrogates))
+        with blamed(job):
+            _look_at(plan, job, surrogates)
     if plan.attacked:
         attack_together([job.subject for job in jobs if job.subject is not None])
     for job in jobs:
-        _attempt(job, lambda job: _measure(plan, job))
+        with blamed(job):
+            _measure(plan, job)
         yield job.index, job.record, job.file
         job.labelled = job.member = job.trained = job.subject = None
 
 
 def train_again(plan: Plan, runs: Sequence[PlannedRun], index: int) -> tuple[dict[str, Tensor] | None, str]:
     """Return the weights of one run, trained as `execute` trains it and not measured, or None and what went wrong."""
-    job = _Job(index, runs[index], blank(plan, runs[index]))
-    _attempt(job, lambda job: _prepare(plan, job))
+    job = Job(index, runs[index], blank(plan, runs[index]))
+    with blamed(job):
+        _prepare(plan, job)
     if job.member is not None:
-        _train(plan, [job], lambda share: None)
+        list(fit(plan, [job], lambda share: None, None))
     if job.trained is None or job.trained.status == "failed":
         return None, job.record.reason or (job.trained.reason if job.trained else "")
     return checkpoint.weights_of(job.trained.model), ""
 
 
-def blank(plan: Plan, run: PlannedRun) -> Record:
-    """Return the record of a run of which nothing is known yet."""
-    return Record(
-        plan.identity(run),
-        run.arm.name,
-        run.seed,
-        str(run.condition),
-        regularizers=run.arm.settings(),
-        split_hash=plan.split_hash(run.seed),
-        versions=plan.versions(run.arm),
-    )
-
-
-def _attempt(job: _Job, do: Callable[[_Job], None]) -> None:
-    """Do something for a run; if it goes wrong, the record says what."""
-    try:
-        return do(job)
-    except (KeyboardInterrupt, DataError):
-        raise
-    except RobustregError as error:
-        reason = str(error)
-    except (Exception, SystemExit) as error:  # a model or plugin can raise anything; the study goes on without this run
-        reason = f"{type(error).__name__}: {error}"
-    job.record.status, job.record.reason, job.subject = "failed", printable(reason), None
-
-
-def _prepare(plan: Plan, job: _Job) -> None:
+def _prepare(plan: Plan, job: Job) -> None:
     job.labelled = job.run.condition.apply(plan.splits(job.run.seed), job.run.seed)
     job.member = Member(plan.model(job.run.seed), job.run.arm.regularizers, job.labelled.splits, job.run.seed)
 
 
-def _train(plan: Plan, jobs: Sequence[_Job], note: Note) -> None:
-    """Train all together; if that fails, one by one, so that only the run that is to blame is lost."""
-    if not jobs:
-        return
-    recipe = plan.recipe_of(jobs[0].run.condition)
-    told = 0.0
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > TELL or share == 1:
-            told = time.monotonic()
-            note(share)
-
-    def train(jobs: Sequence[_Job], tell: Callable[[float], None]) -> None:
-        members = [job.member for job in jobs if job.member is not None]
-        found = train_cohort(members, recipe=recipe, device=plan.device, together=plan.together, on_epoch=tell)
-        for job, run in zip(jobs, found, strict=True):
-            job.trained = run
-
-    if len(jobs) > 1:
-        try:
-            return train(jobs, tell)
-        except (KeyboardInterrupt, DataError):
-            raise
-        except (Exception, SystemExit):
-            pass  # said again by the run that it comes from
-    for at, job in enumerate(jobs):
-        _attempt(job, lambda job, at=at: train([job], lambda share: tell((at + share) / len(jobs))))  # type: ignore[misc]
-
-
-def _look_at(plan: Plan, job: _Job, surrogates: Mapping[int, bytes]) -> None:
+def _look_at(plan: Plan, job: Job, surrogates: Mapping[int, bytes]) -> None:
     """Take over what is known after training, and turn to the model, if there is one that can be measured."""
     trained, labelled, record, condition = job.trained, job.labelled, job.record, job.run.condition
     if trained is None or labelled is None:
@@ -198,7 +130,7 @@ def _baseline(plan: Plan, seed: int, surrogates: Mapping[int, bytes]) -> Surroga
     return kept[seed]
 
 
-def _measure(plan: Plan, job: _Job) -> None:
+def _measure(plan: Plan, job: Job) -> None:
     """Measure and judge the model, and pack it."""
     record, subject = job.record, job.subject
     if job.trained is None or record.status == "failed":

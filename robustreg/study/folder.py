@@ -99,6 +99,7 @@ def _checked(found: Any) -> StudyFile:
     if request is not None:
         for key, check in _REQUEST.items():
             check(request[key], f"request.{key}")
+        _seconds(request.setdefault("run_seconds", 0.0), "request.run_seconds")  # not in older files
     runs = [tuple(run) for run in found["runs"]]
     return StudyFile(study, found["arms"], found["measures"], runs, request, tuple(found["unnamed"]))
 
@@ -140,6 +141,12 @@ def _number(value: Any, name: str) -> None:
         known = False
     if not known:
         raise ValueError(f"{name} is no number that can be used: {str(value)[:40]}")
+
+
+def _seconds(value: Any, name: str) -> None:
+    _number(value, name)
+    if value < 0:
+        raise ValueError(f"{name} is {value}")
 
 
 def _numbers(value: Any, name: str) -> None:

@@ -46,7 +46,10 @@ class Holder:
         return {"pid": self.pid, "host": self.host, "since": self.since}
 
     def __str__(self) -> str:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        try:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        except (ValueError, OverflowError, OSError):  # no time that a calendar has
+            when = "a time that cannot be"
         return f"process {self.pid} on {self.host} since {when}"
 
 

@@ -99,6 +99,13 @@ class Plan:
     _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What another process gets: nothing that it can make itself, hashes least of all, since they say whether its
+        # data are these; and of the catalogue what runs ask for, so that plugins they do not use need not be there.
+        offers: dict[str, dict[str, Any]] = {"measures": {measure.name: measure for measure in self.measured()}}
+        origins = {at: origin for at, origin in self.catalogue.origins.items() if at[0] in ("regularizers", "measures")}
+        return vars(self) | {"catalogue": Catalogue(offers, origins), "surrogates": {}, "_ready": {}, "_hashes": {}}
+
     @property
     def name(self) -> str:
         """A name for the study's folder."""

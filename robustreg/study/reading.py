@@ -16,7 +16,11 @@ from .lock import Holder
 from .record import Record
 
 SCHEMA = 2  # 1: rows without status and checksum
-_IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,100}")
+IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+class NewerStoreError(StoreError):
+    """A newer robustreg wrote the store."""
 
 
 class DamagedRowError(StoreError):
@@ -31,6 +35,11 @@ class Row:
     id: str
     finished: float
     status: str
+
+
+def text_of(raw: bytes) -> str:
+    """Return a text of the database; one that is none any more has another checksum, and spoils no other row."""
+    return raw.decode(errors="replace")
 
 
 def row_hash(identity: str, text: str) -> str:
@@ -71,12 +80,13 @@ class Reading:
         self._alone = alone
         uri = f"{self.path.resolve().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
         self._db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        self._db.text_factory = text_of
 
     def _check_version(self) -> int:
         version = int(self._read("PRAGMA user_version")[0][0])
         if version > SCHEMA:
             self.close()
-            raise StoreError(
+            raise NewerStoreError(
                 f"{self.folder} was written by a newer robustreg (its store has schema {version}, this one knows"
                 f" {SCHEMA}); update robustreg: pip install -U robustreg. Nothing was changed"
             )
@@ -175,6 +185,47 @@ class Reading:
 
     def model_path(self, identity: str) -> Path:
         """Return where the model of a run is; a StoreError for an identity that would lead elsewhere."""
-        if not _IDENTITY.fullmatch(identity):
+        return self._path("models", identity)
+
+    def checkpoint(self, identity: str) -> bytes:
+        """Return what a run that was cut off goes on from, see `states`; nothing where it begins anew.
+
+        What is there and is damaged, or of another run, is as if it were not there.
+        """
+        try:
+            return self._whole_checkpoint(identity)
+        except (DataError, OSError):
+            return b""
+
+    def begun(self) -> set[str]:
+        """Return the identity of every run that has a checkpoint, whether sound or not."""
+        return {path.stem for path in (self.folder / "checkpoints").glob("*.safetensors")}
+
+    def checkpoint_problem(self, identity: str) -> str:
+        """Say what is wrong with a checkpoint; nothing where it is sound, or gone since its run is finished."""
+        try:
+            self._whole_checkpoint(identity)
+        except FileNotFoundError:
+            return ""
+        except (DataError, StoreError, OSError) as error:
+            return f"the checkpoint of run {identity} is of no use: {error}; the run will begin anew"
+        return ""
+
+    def checkpoint_path(self, identity: str) -> Path:
+        """Return where the checkpoint of a run is; a StoreError for an identity that would lead elsewhere."""
+        return self._path("checkpoints", identity)
+
+    def _whole_checkpoint(self, identity: str) -> bytes:
+        from .. import states
+
+        path = self.checkpoint_path(identity)
+        if path.is_symlink():
+            raise DataError("it is a link, which is not followed")
+        data = path.read_bytes()
+        states.check(data, identity)
+        return data
+
+    def _path(self, kind: str, identity: str) -> Path:
+        if not IDENTITY.fullmatch(identity):
             raise StoreError(f"{self.folder}: {identity!r:.80} is no identity of a run")
-        return self.folder / "models" / f"{identity}.safetensors"
+        return self.folder / kind / f"{identity}.safetensors"

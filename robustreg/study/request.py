@@ -25,12 +25,21 @@ _PLAIN = re.compile(
 )
 
 
-def study_file(plan: Plan, runs: Sequence[PlannedRun], identities: Sequence[str]) -> StudyFile:
-    """Return what is written down of a plan before its first run."""
+def study_file(
+    plan: Plan, runs: Sequence[PlannedRun], identities: Sequence[str], *, run_seconds: float = 0.0
+) -> StudyFile:
+    """Return what is written down of a plan before its first run.
+
+    Args:
+        plan: the study.
+        runs: all its runs.
+        identities: theirs, in the same order.
+        run_seconds: the limit of a run, which decides no number and so is part of no identity.
+    """
     rows = [(run.arm.name, run.seed, str(run.condition), identity)
             for run, identity in zip(runs, identities, strict=True)]  # fmt: skip
     unnamed = (*plan.unnamed, *_objects(plan))
-    request = None if unnamed else _request(plan)
+    request = None if unnamed else _request(plan) | {"run_seconds": run_seconds}
     return StudyFile(plan.describe(), [arm.name for arm in plan.arms], plan.measures(), rows, request, unnamed)
 
 

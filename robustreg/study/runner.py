@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ..engines import AUTO, LOCAL, SERIAL, check_engine, cores, engine_of
+from ..errors import UsageError
 from ..plugins import Catalogue, discover
 from ..resolve import Buildable
 from .comparison import Comparison
@@ -38,6 +40,7 @@ def compare(
     measures: Iterable[str] | None = None,
     device: str = "cpu",
     engine: str = AUTO,
+    run_seconds: float = 0.0,
     out: str | Path | None = None,
     catalogue: Catalogue | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -58,8 +61,11 @@ def compare(
         measures: names of the only measures to take; by default all there are. Models are attacked, and trust flags
             raised, only where one of them is about attacks.
         device: a torch device.
-        engine: "serial" (in this process), "local" or "local:workers=4" (on several processes of this machine), or
-            "auto": local where that pays. Below a million parameters the numbers are the same on every engine.
+        engine: "serial" (in this process), "local" or "local:workers=4" (on several processes of this machine), the
+            name of one that a plugin offers, or "auto": local where that pays. Below a million parameters the numbers
+            are the same on every engine.
+        run_seconds: the longest that a run may take, 0 for ever; one that takes longer has failed. Heeded by engines
+            that can end a run, so that "auto" is local where there is such a limit; "serial" cannot.
         out: folder where finished runs are kept, and found again by the next call; None keeps them in memory.
         catalogue: what names mean; discovered by default.
         on_progress: called when something begins or is finished, now and then within it, and at the end.
@@ -70,10 +76,11 @@ def compare(
         DataError: for data that is missing or damaged.
         StoreError, DiskFullError: for a folder that cannot be used; finished runs stay safe.
     """
-    check_engine(engine)
+    catalogue = catalogue or discover()
+    check_engine(engine, catalogue)
     plan = make_plan(
         arms,
-        catalogue=catalogue or discover(),
+        catalogue=catalogue,
         data=data,
         model=model,
         seeds=seeds,
@@ -85,7 +92,8 @@ def compare(
         device=device,
         **settings,
     )
-    return run_plan(plan, engine=engine, out=out, on_progress=on_progress, say=settings.get("say"))
+    say = settings.get("say")
+    return run_plan(plan, engine=engine, run_seconds=run_seconds, out=out, on_progress=on_progress, say=say)
 
 
 def run_plan(
@@ -95,7 +103,7 @@ def run_plan(
     out: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
-    seconds_a_run: float = 0.0,
+    run_seconds: float = 0.0,
     take_over: bool = False,
 ) -> Comparison:
     """Do the runs of a plan that are not in the store `out` yet, and compare all of them.
@@ -106,27 +114,31 @@ def run_plan(
         out: see `compare`.
         on_progress: see `compare`.
         say: told why another engine than the one asked for is used.
-        seconds_a_run: how long a run may take on an engine that can end it, 0 for ever; then it has failed.
+        run_seconds: see `compare`.
         take_over: go on where a coordinator on another machine, which cannot be asked, holds the study.
 
     Raises:
+        UsageError: for an engine or a number of seconds that there is not.
         DataError: for data that cannot be read.
         StoreError, DiskFullError: for a folder that cannot be used, or that another process works on.
     """
-    check_engine(engine)
+    _check_usable(engine, plan.catalogue)
+    if not 0 <= run_seconds < math.inf:
+        raise UsageError(f"run_seconds must be a number of seconds from 0 (for ever), got {run_seconds!r}")
     runs = list(plan.runs())
     with _coordinated(out, take_over) as store, threads_of(plan):
         identities = [plan.identity(run) for run in runs]
         if store is not None:
             with on_disk(store.folder):
-                write_whole(store.folder / NAME, study_file(plan, runs, identities).to_bytes())
+                write_whole(store.folder / NAME, study_file(plan, runs, identities, run_seconds=run_seconds).to_bytes())
         first = {identity: index for index, identity in reversed(list(enumerate(identities)))}
         kept = {index: record for identity, index in first.items() if (record := _kept(store, identity)) is not None}
         todo = [index for index in sorted(first.values()) if index not in kept]
         pace = Pace(len(first), len(todo), on_progress)
-        coordinator = Coordinator(plan, runs, kept, store, pace, seconds=seconds_a_run)
+        coordinator = Coordinator(plan, runs, kept, store, pace, seconds=run_seconds)
         if todo:
-            coordinator.do(todo, engine_of(_chosen(engine, plan, runs, todo, say))[1])
+            chosen = _chosen(engine, plan, runs, todo, run_seconds, say)
+            coordinator.do(todo, engine_of(chosen, plan.catalogue)[1])
         pace.tell()
     found = (coordinator.records[first[identity]] for identity in identities)
     # A run that is kept, or that another arm shares, may have been made under another label.
@@ -140,19 +152,39 @@ def _kept(store: Store | None, identity: str) -> Record | None:
     return None if record is None or record.status == "failed" else record
 
 
-def _chosen(
-    engine: str, plan: Plan, runs: Sequence[PlannedRun], todo: Sequence[int], say: Callable[[str], None] | None
-) -> str:
-    """The engine to use: what was asked for, where it can be; `auto` is local where there is enough to share out."""
+def _check_usable(engine: str, catalogue: Catalogue) -> None:
+    """Raise a UsageError for an engine that there is not, or one of a plugin that cannot be used: who asks for a
+    cluster is not given this process."""
     if engine == AUTO:
-        pays = plan.parameters() < SMALL_MODEL and torch.device(plan.device).type == "cpu" and cores() > 1
-        pays = pays and not LOCAL.problem() and len(tasks_of(plan, runs, todo, cores())) > 1
-        return LOCAL.name if pays else SERIAL.name
-    source, _ = engine_of(engine)
-    problem = source.problem()
-    if problem and say is not None:
-        say(f"Engine {source.name} cannot be used: {problem}. Running on {SERIAL.name}.")
-    return SERIAL.name if problem else engine
+        return
+    source, _ = engine_of(engine, catalogue)
+    if source not in (SERIAL, LOCAL) and (problem := source.problem()):
+        raise UsageError(f"engine {source.name} cannot be used: {problem}")
+
+
+def _chosen(
+    engine: str,
+    plan: Plan,
+    runs: Sequence[PlannedRun],
+    todo: Sequence[int],
+    run_seconds: float,
+    say: Callable[[str], None] | None,
+) -> str:
+    """The engine to use: what was asked for, where it can be; `auto` is local where there is enough to share out, and
+    where a run may have to be ended."""
+    tell = say or (lambda message: None)
+    if engine == AUTO:
+        can = torch.device(plan.device).type == "cpu" and not LOCAL.problem()
+        pays = can and plan.parameters() < SMALL_MODEL and cores() > 1
+        pays = pays and len(tasks_of(plan, runs, todo, cores())) > 1
+        engine = LOCAL.name if pays or (can and run_seconds) else SERIAL.name
+    source, _ = engine_of(engine, plan.catalogue)
+    if problem := source.problem():
+        tell(f"Engine {source.name} cannot be used: {problem}. Running on {SERIAL.name}.")
+        engine = SERIAL.name
+    if run_seconds and engine == SERIAL.name:
+        tell(f"The limit of {run_seconds:g} s a run is not heeded: engine {SERIAL.name} cannot end a run.")
+    return engine
 
 
 @contextmanager

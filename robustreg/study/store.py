@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from ..errors import RobustregError, StoreError
 from .disk import check_confined, on_disk, remove_partials, write_whole
 from .lock import Holder
-from .reading import SCHEMA, Reading, row_hash
+from .reading import SCHEMA, Reading, row_hash, text_of
 from .record import Record
 
 __all__ = ["SCHEMA", "Store", "on_disk", "write_whole"]
@@ -42,10 +43,11 @@ class Store(Reading):
         check_confined(self.folder)
         with on_disk(self.folder):
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
-            for place in (self.folder, self.folder / "models"):
+            for place in (self.folder, self.folder / "models", self.folder / "checkpoints"):
                 remove_partials(place)
             self._alone = False
             self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+            self._db.text_factory = text_of
             self._check_version()
             self._prepare()
         self.version = SCHEMA
@@ -55,7 +57,10 @@ class Store(Reading):
         self._db.execute("PRAGMA synchronous=FULL")
         if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
             with self._alone_in_it():
-                if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:  # nobody was faster
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if version < SCHEMA:  # nobody was faster
+                    if version:
+                        write_whole(self.folder / f"study.db.schema-{version}", self._db.serialize())
                     self._upgrade()
         self._db.execute(  # beside the runs, so that an older robustreg, which does not know of it, loses nothing
             "CREATE TABLE IF NOT EXISTS tested (configuration TEXT, seed INTEGER, id TEXT,"
@@ -120,11 +125,27 @@ class Store(Reading):
                 raise StoreError(f"{self.folder} is being worked on by {other}. {_advice(self.folder, runs)}")
             values = (me.pid, me.host, me.started, me.since)
             self._db.execute("INSERT OR REPLACE INTO coordinator VALUES (1, ?, ?, ?, ?)", values)
+        with on_disk(self.folder):  # left by a process that was cut off between a row and its checkpoint
+            for path in (self.folder / "checkpoints").glob("*.safetensors"):
+                if self._read("SELECT 1 FROM runs WHERE id = ? AND status IN ('ok', 'diverged')", (path.stem,)):
+                    path.unlink(missing_ok=True)
         try:
             yield
         finally:
             with suppress(RobustregError), on_disk(self.folder):  # on a full disk the first error is the one to tell
                 self._db.execute("DELETE FROM coordinator WHERE pid = ? AND since = ?", (me.pid, me.since))
+
+    def save(self, identity: str, state: bytes) -> None:
+        """Keep what a run that is under way can go on from, see `states`, in the place of what it had before."""
+        path = self.checkpoint_path(identity)
+        with on_disk(self.folder):
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, state)
+
+    def forget(self, identity: str) -> None:
+        """Remove the checkpoint of a run, if there is one."""
+        with on_disk(self.folder):
+            self.checkpoint_path(identity).unlink(missing_ok=True)
 
     def put(self, record: Record, model: bytes) -> None:
         """Keep a finished run: first its model file (see `checkpoint`; empty when there is none), then its row."""
@@ -137,6 +158,14 @@ class Store(Reading):
             self._db.execute(
                 "INSERT OR REPLACE INTO runs (id, finished, record, status, sha256) VALUES (?, ?, ?, ?, ?)", row
             )
+
+    def restore(self, rows: Iterable[tuple[str, float, str, str, str]], tested: Iterable[tuple[str, int, str]]) -> None:
+        """Take over rows as they were once written, all or none: runs, and what of them was measured on test images."""
+        with on_disk(self.folder), self._alone_in_it():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO runs (id, finished, record, status, sha256) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            self._db.executemany("INSERT OR IGNORE INTO tested VALUES (?, ?, ?)", tested)
 
     def tested(self, configuration: str, runs: Iterable[Record] = ()) -> int:
         """Take note that these runs of a configuration were measured on test images, and return how often it was.
@@ -154,8 +183,8 @@ class Store(Reading):
 
 def _advice(folder: Path, runs: bool | None) -> str:
     if runs:
-        return f"Wait for it, or look at it: robustreg status {folder}"
+        return f"Wait for it, or look at it: robustreg status {shlex.quote(str(folder))}"
     return (
         "That is another machine, which cannot be asked whether it still runs; if it does not, take over:"
-        f" robustreg resume {folder} --take-over"
+        f" robustreg resume {shlex.quote(str(folder))} --take-over"
     )

@@ -29,6 +29,7 @@ class Verified:
     Attributes:
         rows: how many were read.
         models: how many model files were read.
+        checkpoints: how many states of runs that are to go on were read.
         retrained: arm, seed, label condition, identity and `differs` (empty for the same bits) of each run that was
             trained again.
         problems: a sentence for each thing that is not what was written; empty for a sound study.
@@ -36,6 +37,7 @@ class Verified:
 
     rows: int = 0
     models: int = 0
+    checkpoints: int = 0
     retrained: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -70,6 +72,9 @@ def verify(
     with Reading(folder) as store:
         found.problems += [f"{store.path.name} is damaged: {text}" for text in store.damage()]
         sound = _check_files(store, found)
+        begun = sorted(store.begun())
+        found.checkpoints = len(begun)
+        found.problems += filter(None, map(store.checkpoint_problem, begun))
         chosen = _drawn([run for run in file.runs if run[-1] in sound], runs, draw)
         if not chosen:
             return found

@@ -34,6 +34,7 @@ def tune(
     headline_eps: float | None = None,
     device: str = "cpu",
     engine: str = AUTO,
+    run_seconds: float = 0.0,
     out: str | Path | None = None,
     catalogue: Catalogue | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -59,6 +60,7 @@ def tune(
         headline_eps: the size at which robustness is judged.
         device: a torch device.
         engine: as `compare` takes it.
+        run_seconds: as `compare` takes it.
         out: folder where finished runs are kept: the same call again goes on where it was cut off, and a larger budget
             trains only what is new.
         catalogue: what names mean; discovered by default.
@@ -70,10 +72,11 @@ def tune(
         DataError: for data that is missing or damaged.
         StoreError, DiskFullError: for a folder that cannot be used; finished runs stay safe.
     """
-    check_engine(engine)
+    catalogue = catalogue or discover()
+    check_engine(engine, catalogue)
     search = make_search(
         specs,
-        catalogue=catalogue or discover(),
+        catalogue=catalogue,
         data=data,
         model=model,
         budget=budget,
@@ -86,7 +89,8 @@ def tune(
         device=device,
         **settings,
     )
-    return run_search(search, engine=engine, out=out, on_progress=on_progress, say=settings.get("say"))
+    about: dict[str, Any] = {"engine": engine, "run_seconds": run_seconds, "out": out, "on_progress": on_progress}
+    return run_search(search, **about, say=settings.get("say"))
 
 
 def run_search(
@@ -96,11 +100,13 @@ def run_search(
     out: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
+    run_seconds: float = 0.0,
 ) -> Tuning:
     """Do what of a search is not in the store `out` yet; see `tune`."""
 
     def run(plan: Plan) -> list[Record]:
-        return run_plan(plan, engine=engine, out=out, on_progress=on_progress, say=say).records
+        about: dict[str, Any] = {"engine": engine, "run_seconds": run_seconds, "out": out, "on_progress": on_progress}
+        return run_plan(plan, **about, say=say).records
 
     trials = _try(search, run)
     return Tuning(search.describe(), search.spaces, trials, _test(search, trials, run, out))

@@ -7,26 +7,40 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from .crowd import crowds
 from .damage import damaged_models, damaged_stores
 from .disk import full_disk
 from .growth import growth
-from .interrupts import interrupts
+from .interrupts import interrupted_starts, interrupts
 from .kills import kills
 from .nursery import Nursery
+from .others import others
 from .outcome import Outcome
-from .plugins import bad_plugins
+from .plugins import bad_plugins, hanging_plugins
+from .ray import node_removals, ray_kills
+from .reports import reports
 from .soak import soak
+from .surroundings import locales, surroundings
 from .workers import worker_kills
 
 FULL: dict[str, Callable[[Nursery, Path], Outcome]] = {
     "kills": lambda nursery, folder: kills(nursery, folder, 200),
     "workers": lambda nursery, folder: worker_kills(folder, 50),
-    "interrupts": lambda nursery, folder: interrupts(nursery, folder, 20),
+    "ray": lambda nursery, folder: ray_kills(folder, 50),
+    "nodes": lambda nursery, folder: node_removals(folder, 5),
+    "interrupts": lambda nursery, folder: interrupts(nursery, folder, 40),
+    "starts": lambda nursery, folder: interrupted_starts(folder, 20),
+    "crowds": lambda nursery, folder: crowds(nursery, folder, 20),
     "stores": lambda nursery, folder: damaged_stores(nursery, folder, 200),
     "models": lambda nursery, folder: damaged_models(nursery, folder, 200),
     "disk": lambda nursery, folder: full_disk(nursery, folder, 50),
     "plugins": bad_plugins,
+    "hangs": hanging_plugins,
+    "surroundings": surroundings,
+    "locales": lambda nursery, folder: locales(folder),
     "soak": lambda nursery, folder: soak(folder, 2000),
+    "reports": lambda nursery, folder: reports(folder),
+    "others": others,
     "growth": lambda nursery, folder: growth(folder, (1000, 3000, 10_000)),
 }
 

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from .nursery import Ended, Nursery
 from .outcome import Outcome
-from .small import command, state
+from .small import State, command, state
 
 REFUSED = 5
+NEWER = 2  # the number of the injection that is no damage
 
 
 def damaged_stores(nursery: Nursery, folder: Path, times: int) -> Outcome:
-    """Damage the database of a study in so many ways; the command then refuses it or gives the same results."""
+    """Damage the database of a study in so many ways: the command then refuses it or gives the same results.
+
+    What is refused is salvaged: the runs that are sound are saved, the others done again, to the same results.
+    """
     found = Outcome(5, "study.db cut short, with changed bytes, empty, newer, no database")
     codes: Counter[int] = Counter()
     nursery.run(command(folder / "whole"))
@@ -31,10 +35,30 @@ def damaged_stores(nursery: Nursery, folder: Path, times: int) -> Outcome:
         if ended.code == 0:
             found.check(state(study).results == whole.results, f"{at}: {what}: other numbers, and nothing said")
         codes[ended.code] += 1
+        if ended.code == REFUSED and at != NEWER:
+            _salvage(nursery, study, whole, f"{at}: {what}", found)
         found.count += 1
         shutil.rmtree(study)
     found.numbers |= {"refused": codes[REFUSED], "same results": codes[0]}
+    found.check(codes[REFUSED] == 1 + found.numbers["salvaged"], "not all that was refused was salvaged")
     return found
+
+
+def _salvage(nursery: Nursery, study: Path, whole: State, where: str, found: Outcome) -> None:
+    content = (study / "study.db").read_bytes()
+    ended = nursery.run(["resume", str(study), "--salvage", "--engine", "serial", "--no-figures"])
+    _look(found, f"{where}, salvaged", ended, (0,))
+    after = state(study)
+    found.check(after.results == whole.results, f"{where}: other results after the salvage")
+    found.check(after.models == whole.models, f"{where}: other models after the salvage")
+    aside = [path.read_bytes() for path in study.glob("study.db.damaged-1")]
+    found.check(aside == [content], f"{where}: the damaged file was not kept: {ended.err[-600:]}")
+    saved = sum(after.finished[name] == when for name, when in whole.finished.items())
+    found.check(f"{saved} runs were saved" in ended.err, f"{where}: {saved} saved, it says {ended.err[-300:]}")
+    found.add("salvaged", 1)
+    kind = "cut" if "cut" in where else "with a flipped bit" if "bit" in where else "otherwise"
+    found.add(f"runs in those {kind}", len(whole.finished))
+    found.add(f"saved of those {kind}", saved)
 
 
 def damaged_models(nursery: Nursery, folder: Path, times: int) -> Outcome:
@@ -74,7 +98,7 @@ def _damage_store(path: Path, content: bytes, at: int) -> str:
     if at == 1:
         path.write_bytes(b"no database " * 500)
         return "no database"
-    if at == 2:
+    if at == NEWER:
         with sqlite3.connect(path) as db:
             db.execute("PRAGMA user_version = 99")
         return "a newer schema"

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 @dataclass
 class Ended:
     """How a command ended: its exit code (negative: the signal), what it printed, how many processes outlived it,
-    how many calls it made where studies are written, and its wall-clock seconds."""
+    how many calls it made where studies are written, its wall-clock seconds, and those after its first signal."""
 
     code: int
     out: str
@@ -42,6 +42,7 @@ class Ended:
     orphans: int
     calls: int
     seconds: float
+    after: float
 
 
 @dataclass
@@ -96,10 +97,24 @@ class Nursery:
             "setup": setup,
             "limit": limit,
         }
+        return self._ended(self._ask({**asked, "folder": str(self.folder)}), self.folder)
+
+    def together(self, commands: list[list[str]], setup: str = "") -> list[Ended]:
+        """Run commands at the same time, and return how each ended; `calls` and `after` are not told."""
+        folders = [str(self.folder / f"crowd-{at}") for at in range(len(commands))]
+        crowd = [{"arguments": each, "call": 0, "count": False, "limit": 0, "setup": setup, "folder": folder}
+                 for each, folder in zip(commands, folders, strict=True)]  # fmt: skip
+        found = self._ask({"crowd": crowd})
+        return [self._ended(each, Path(folder)) for each, folder in zip(found, folders, strict=True)]
+
+    def _ask(self, asked: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
-        print(json.dumps({**asked, "folder": str(self.folder)}), file=self._process.stdin, flush=True)
-        found = json.loads(self._process.stdout.readline())
-        out, err = ((self.folder / name).read_text(errors="replace") for name in ("out.txt", "err.txt"))
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    @staticmethod
+    def _ended(found: dict[str, Any], folder: Path) -> Ended:
+        out, err = ((folder / name).read_text(errors="replace") for name in ("out.txt", "err.txt"))
         return Ended(out=out, err=err, **found)
 
 
@@ -116,7 +131,8 @@ def serve() -> None:
         run(command(Path(folder)))  # whatever is made at the first use is made here, once
     ctypes.CDLL(None).prctl(ADOPTS_ORPHANS, 1)
     for line in sys.stdin:
-        print(json.dumps(_answer(json.loads(line))), flush=True)
+        asked = json.loads(line)
+        print(json.dumps(_crowd(asked["crowd"]) if "crowd" in asked else _answer(asked)), flush=True)
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
@@ -127,22 +143,46 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         os.close(reading)
         _live(asked, writing)
     os.close(writing)
-    status, waiting = None, sorted(asked["signals"])
+    status, waiting, first = None, sorted(asked["signals"]), 0.0
     while status is None:
         now = time.monotonic() - began
         if now > LONGEST:
             waiting = [(now, signal.SIGKILL, True)]
         while waiting and waiting[0][0] <= now:
             _, number, group = waiting.pop(0)
+            first = first or time.monotonic()
             with suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(pid, number)
         found, code = os.waitpid(pid, os.WNOHANG)
         status = code if found else None
         time.sleep(LOOK if waiting else LOOK * 2)
-    seconds = time.monotonic() - began
+    seconds, after = time.monotonic() - began, time.monotonic() - first if first else 0.0
     with os.fdopen(reading, "rb") as pipe:
         calls = int(pipe.read() or 0)
-    return {"code": os.waitstatus_to_exitcode(status), "orphans": _orphans(), "calls": calls, "seconds": seconds}
+    code = os.waitstatus_to_exitcode(status)
+    return {"code": code, "orphans": _orphans(), "calls": calls, "seconds": seconds, "after": after}
+
+
+def _crowd(crowd: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    began, going, found = time.monotonic(), {}, {}
+    for at, asked in enumerate(crowd):
+        Path(asked["folder"]).mkdir(exist_ok=True)
+        pid = os.fork()
+        if not pid:
+            _live(asked, os.open(os.devnull, os.O_WRONLY))
+        going[pid] = at
+    while going:
+        seconds = time.monotonic() - began
+        for pid in [*going]:
+            if seconds > LONGEST:
+                os.killpg(pid, signal.SIGKILL)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                found[going.pop(pid)] = {"code": code, "orphans": 0, "calls": 0, "seconds": seconds, "after": 0.0}
+        time.sleep(LOOK)
+    left = _orphans()
+    return [found[at] | {"orphans": left} for at in range(len(crowd))]
 
 
 def _orphans() -> int:
@@ -164,7 +204,7 @@ def _orphans() -> int:
 
 def _live(asked: dict[str, Any], pipe: int) -> None:
     """The life of the command: a session of its own, its streams in files, and the call at which it is killed."""
-    from robustreg.cli.main import run
+    from robustreg.cli.main import main
 
     code = 70
     try:
@@ -183,7 +223,10 @@ def _live(asked: dict[str, Any], pipe: int) -> None:
         counted = _Counted(asked["call"])
         if asked["call"] or asked["count"]:
             counted.begin()
-        code = run(asked["arguments"])
+        try:
+            main(asked["arguments"])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
         sys.setprofile(None)
         os.write(pipe, str(counted.calls).encode())
     except BaseException:

@@ -28,6 +28,14 @@ class Outcome:
         if not holds:
             self.wrong.append(sentence)
 
+    def add(self, name: str, value: float) -> None:
+        """Add to a number."""
+        self.numbers[name] = self.numbers.get(name, 0) + value
+
+    def most(self, name: str, value: float) -> None:
+        """Keep the largest of these numbers, to a hundredth."""
+        self.numbers[name] = max(self.numbers.get(name, 0.0), round(value, 2))
+
     def __str__(self) -> str:
         numbers = ", ".join(f"{name} {value:g}" for name, value in self.numbers.items())
         state = f"{len(self.wrong)} WRONG" if self.wrong else "all held"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .interrupts import is_one_document
@@ -26,8 +27,8 @@ Bad = type("Bad", (rr.Regularizer,), {{"name": "bad", "__doc__": "Bad.", "__modu
                                       "{hook}": rr.hookimpl({hook})}})
 real = plugins.discover
 
-def discover(*given):
-    catalogue = real(*given)
+def discover(*given, **how):
+    catalogue = real(*given, **how)
     catalogue.add("regularizers", Origin("bad", "robustreg-bad", "1.0"), Bad)
     return catalogue
 
@@ -95,6 +96,31 @@ def bad_plugins(nursery: Nursery, folder: Path, *, short: bool = False) -> Outco
             same = calm.items() <= state(study).models.items()
             found.check(same, f"{where}: the other arms came out differently")
         shutil.rmtree(study, ignore_errors=True)
+    return found
+
+
+def hanging_plugins(nursery: Nursery, folder: Path, hooks: Sequence[str] = tuple(HOOKS)) -> Outcome:
+    """Do a study with a regularizer that hangs in each of these hooks, under a limit of seconds a run."""
+    found = Outcome(9, "regularizers that hang in a hook, under --run-seconds 2")
+    nursery.run(command(folder / "without"))
+    others = state(folder / "without").models
+    for at, hook in enumerate(hooks):
+        study, engine = folder / hook, ("auto", ENGINES[1])[at % 2]
+        arguments = "".join(f", {name}" for name in HOOKS[hook].split(", "))
+        body = "time.sleep(600)" if at % 3 else "\n    while True: pass"
+        setup = SETUP.format(hook=hook, arguments=arguments, body=body)
+        options = ["--seeds", "1", "--run-seconds", "2", "--json"]
+        ended = nursery.run([*command(study, engine, [*ARMS, "bad"]), *options], setup=setup)
+        where = f"{hook} ({engine})"
+        found.count += 1
+        found.check(ended.code == 1 and not ended.orphans, f"{where}: exit {ended.code}: {ended.err[-300:]}")
+        found.check(is_one_document(ended.out), f"{where}: standard output is {ended.out[:200]!r}")
+        if is_one_document(ended.out):
+            status, reasons = _of_bad(ended.out)
+            found.check(status == {"failed"} and all("2 s" in each for each in reasons), f"{where}: {status} {reasons}")
+        kept = state(study).models
+        found.check(kept.items() <= others.items() and len(kept) == RUNS // 2, f"{where}: {len(kept)} other models")
+        found.most("most seconds", ended.seconds)
     return found
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL of a worker of the local engine: only what it had under way is done again, to the same bytes."""
+"""SIGKILL of a worker of an engine: only what it had under way is done again, to the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,7 +14,7 @@ from unittest import mock
 import robustreg as rr
 from robustreg.plugins import discover
 from robustreg.report import write_report
-from robustreg.study import make_plan, run_plan
+from robustreg.study import Progress, make_plan, run_plan
 from robustreg.study.execute import execute
 from robustreg.study.plan import Plan, PlannedRun
 
@@ -49,14 +49,15 @@ def said(what: str) -> None:
 
 
 def traced(
-    plan: Plan, runs: Sequence[PlannedRun], note: Any, which: Sequence[int], surrogates: Mapping[int, bytes]
+    plan: Plan, runs: Sequence[PlannedRun], note: Any, which: Sequence[int], *given: Mapping[int, bytes] | None
 ) -> Iterator[Any]:
     """Do a task as a study does, and say what begins and what is given away."""
     for index in which:
         said(f"begin {index}")
-    for found in REAL(plan, runs, note, which, surrogates):
+    for found in REAL(plan, runs, note, which, *given):
         yield found
-        said(f"given {found[0]}")
+        if isinstance(found, tuple):  # and no state of one that is still trained
+            said(f"given {found[0]}")
 
 
 REAL = execute
@@ -64,17 +65,17 @@ RUNS = 3 * 2 * 2
 BEGUN = {f"begin {index}" for index in range(RUNS)}
 
 
-def worker_kills(folder: Path, kills: int) -> Outcome:
+def worker_kills(folder: Path, kills: int, *, engine: str = "local:workers=2") -> Outcome:
     """Kill a worker so many times, each in a study of its own, at a moment that its number decides."""
-    found = Outcome(2, "SIGKILL of a worker of the local engine")
-    calm, lines = _study(folder / "calm", 0, "serial")  # which also makes what is made at the first use
+    found = Outcome(2, f"SIGKILL of a worker of the engine {engine.partition(':')[0]}")
+    calm, lines = study(folder / "calm", 0, "serial")  # which also makes what is made at the first use
     found.check(len(calm.finished) == len(calm.models) == RUNS, "the undisturbed study is not whole")
     again, before = 0, _children()
     for kill in range(kills):
         last = random.Random(f"worker {kill}").randint(1, len(lines))
-        after, trace = _study(folder / str(kill), last, "local:workers=2")
+        after, trace = study(folder / str(kill), last, engine)
         where = f"kill {kill} at line {last}"
-        twice = _done_again(trace)
+        twice = done_again(trace)
         found.check(twice <= _under_way(trace[:last]), f"{where}: done again: {sorted(twice)}")
         found.check({what for _, what in trace if "begin" in what} == BEGUN, f"{where}: not every run was begun")
         found.check(after.finished.keys() == calm.finished.keys(), f"{where}: other runs than undisturbed")
@@ -87,13 +88,18 @@ def worker_kills(folder: Path, kills: int) -> Outcome:
     return found
 
 
-def _study(folder: Path, last: int, engine: str) -> tuple[State, list[tuple[str, str]]]:
-    """Do the study; return what is on disk, and the lines of the trace as process and what it did."""
+def study(
+    folder: Path, last: int, engine: str, on_progress: Callable[[Progress], None] | None = None
+) -> tuple[State, list[tuple[str, str]]]:
+    """Do the study, with a kill at a line of its trace if it has so many.
+
+    Return what is on disk, and the lines of the trace as process and what it did.
+    """
     folder.mkdir()
     Trace.file, Trace.last = str(folder / "trace"), last
     plan = make_plan(["none", Trace(1.0), Trace(2.0)], catalogue=discover(), **SMALL)
     with mock.patch("robustreg.study.coordinator.execute", traced):
-        comparison = run_plan(plan, engine=engine, out=folder)
+        comparison = run_plan(plan, engine=engine, out=folder, on_progress=on_progress)
     write_report(comparison, folder, figures=False)
     lines = Path(Trace.file).read_text().splitlines()
     return state(folder), [(line.split()[0], " ".join(line.split()[1:])) for line in lines]
@@ -106,7 +112,8 @@ def _under_way(trace: list[tuple[str, str]]) -> set[str]:
     return {what for what in mine if "begin" in what} - given
 
 
-def _done_again(trace: list[tuple[str, str]]) -> set[str]:
+def done_again(trace: list[tuple[str, str]]) -> set[str]:
+    """What was begun more than once."""
     return {what for what, times in Counter(what for _, what in trace if "begin" in what).items() if times > 1}
 
 

@@ -94,7 +94,7 @@ def scale_dependence(evidence: Evidence) -> Flag | None:
     threat = ThreatModel(evidence.subject.norm, evidence.subject.headline_eps)
 
     def stands(temperature: float) -> Tensor:
-        moved = along(threat, evidence.x, evidence.gradient(evidence.x, cooled(temperature)))
+        moved = along(threat, evidence.x, threat.steepest(evidence.gradient(evidence.x, cooled(temperature))))
         return evidence.correct & (evidence.outputs(moved).argmax(-1) == evidence.y)
 
     first, *others = (stands(temperature) for temperature in TEMPERATURES)
