@@ -51,10 +51,9 @@ def through(layers: Sequence[Layer], x: Tensor) -> Tensor:
             x = _shared(layer.shared, x, made_here)
             continue
         assert layer.weight is not None
-        if layer.bias is None:
-            x = torch.bmm(x, layer.weight)
-        else:  # the same sum, in the same order, as a linear layer's addmm: the same bits
-            x = torch.baddbmm(layer.bias, x, layer.weight)
+        # With a bias the same sum, in the same order, as a linear layer's addmm: the same bits.
+        bias, weight = layer.bias, layer.weight
+        x = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
         made_here = True
     return x
 
