@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError, suggest
+from .sgd import SGD
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMIZERS = {"sgd": SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 FUSED = ("cpu", "cuda")  # where torch has the whole update of all parameters as one kernel
 
 

@@ -54,9 +54,12 @@ def from_bytes(data: bytes, identity: str) -> dict[str, Any]:
     """
     tree = check(data, identity)
     try:
-        return _unpacked(json.loads(tree), load(data))
+        found = _unpacked(json.loads(tree), load(data))
     except Exception as error:  # whoever can write a right hash can write anything
         raise DataError(f"it is damaged: {type(error).__name__}") from error
+    if not isinstance(found, dict):
+        raise DataError("it is damaged: it holds no state")
+    return found
 
 
 def check(data: bytes, identity: str) -> str:

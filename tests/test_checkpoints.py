@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,8 @@ def test_no_flipped_bit_and_no_cut_is_believed() -> None:
                 states.from_bytes(damaged, "run 1")
     with pytest.raises(DataError, match="another run"):
         states.from_bytes(file, "run 2")
+    with pytest.raises(DataError, match="no state"):
+        states.from_bytes(states.to_bytes([1], "run 1"), "run 1")  # type: ignore[arg-type]
 
 
 def test_what_no_file_can_hold_is_refused_by_name() -> None:
@@ -209,7 +211,7 @@ def study(folder: Path, engine: str, **more: Any) -> rr.Comparison:
         ["none", Trace(1.0), Trace(2.0)], catalogue=discover(), data="digits:train=60,val=20,test=20", epochs=8,
         model="mlp:hidden=8", label_noise=[], eps=[0.1], headline_eps=0.1, seeds=1, measures=["clean_accuracy"],
     )  # fmt: skip
-    assert not plan.together
+    plan = replace(plan, stacked=False)  # so small a network is only saved where it is trained alone
     Trace.file = folder.with_suffix(".trace")
     return run_plan(plan, engine=engine, out=folder, **more)
 

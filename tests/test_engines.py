@@ -18,7 +18,9 @@ import pytest
 import torch
 
 import robustreg as rr
+from robustreg.cli.doctor import examine
 from robustreg.cli.main import run as command
+from robustreg.distributed import PeerLostError
 from robustreg.engines import (
     LOCAL,
     SERIAL,
@@ -29,8 +31,10 @@ from robustreg.engines import (
     check_engine,
     engine_of,
 )
-from robustreg.errors import DataError, PluginError, UsageError
+from robustreg.engines.elsewhere import interpreter, packed, unpacked
+from robustreg.errors import DataError, PluginError, RobustregError, UsageError
 from robustreg.plugins import Origin
+from robustreg.states import OtherRunError
 from robustreg.study import Progress, make_plan, run_plan
 from robustreg.study.execute import execute
 from robustreg.study.parcel import StudyWork
@@ -70,6 +74,10 @@ def work(note, what, *arguments):
         yield torch.get_num_threads(), threading.active_count()
     elif what == "lambda":
         yield lambda: 1
+    elif what == "hear":
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield True
 
 
 def started(text: str, notes: list | None = None):
@@ -125,6 +133,43 @@ def test_an_exception_ends_its_task_only_and_ours_keep_class_and_text(text):
     assert "odd" in str(ends[1]) and "4" in str(ends[2])
     assert all(found[number][0].result == "before" for number in numbers[:4])
     assert not any(isinstance(error, WorkerLostError) for error in ends)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(OtherRunError("x"), DataError), (PeerLostError("x"), RobustregError), (ValueError("x"), RuntimeError),
+     (KeyboardInterrupt("x"), KeyboardInterrupt)],
+)  # fmt: skip
+def test_an_error_below_one_of_ours_arrives_as_that_and_not_as_a_strangers(error, kind):
+    assert type(unpacked(*packed(error))) is kind
+
+
+@linux
+def test_a_signal_that_a_worker_hears_is_not_taken_for_one_to_its_parent():
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False), os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing)
+    try:
+        engine = started("local:workers=1")
+        engine.submit("hear")
+        assert everything(engine, 1)[1][0].result is True
+        engine.close()
+        with pytest.raises(BlockingIOError):  # nothing was written
+            os.read(reading, 1)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading), os.close(writing)
+
+
+def test_another_python_looks_for_modules_where_this_one_does_and_not_in_a_folder_it_is_in(tmp_path, monkeypatch):
+    (tmp_path / "click.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+    assert subprocess.run([sys.executable, "-m", "robustreg", "--version"], capture_output=True).returncode == 99
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert subprocess.run([*interpreter(), "-m", "robustreg", "--version"], capture_output=True).returncode == 0
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # as with python -m, which somebody has typed
+    assert interpreter() == [sys.executable]
 
 
 @linux
@@ -284,6 +329,7 @@ def offered(*engines, problem="", name="far"):
         ("far:address=10.0.0.1:6379,workers=3", (3, 0.5, "10.0.0.1:6379", False)),
         ("far:workers=3,address=ray://head.example:10001,share=1,wake=true", (3, 1, "ray://head.example:10001", True)),
         ("far:address=7", (2, 0.5, "7", False)),
+        ("far:share=1/4", (2, 0.25, "", False)),
     ],
 )
 def test_a_strangers_engine_has_options_of_the_kinds_of_their_defaults(text, found):
@@ -317,6 +363,20 @@ def test_what_is_offered_as_an_engine_and_is_none_is_named_only_when_it_is_asked
     check_engine("serial", catalogue)
     with pytest.raises(PluginError, match=r"plugin mine \(robustreg-mine 3.1\): .*no EngineSource"):
         rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="odd")
+
+
+def test_an_engine_whose_plugin_breaks_is_a_plugin_error_and_stops_nobody_who_only_looks():
+    def breaks(*arguments):
+        raise OSError("no such cluster")
+
+    catalogue, _ = offered(EngineSource("far", breaks, lambda: "", "."), EngineSource("near", breaks, breaks, "."))
+    with pytest.raises(PluginError, match=r"plugin mine \(robustreg-mine 3.1\): engine far .*OSError: no such cluster"):
+        rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="far")
+    with pytest.raises(UsageError, match=r"near cannot be used: it cannot say .*no such cluster"):
+        rr.compare(["none"], **SMALL, seeds=1, catalogue=catalogue, engine="near")
+    catalogue.add("engines", Origin("mine", "robustreg-mine", "3.1"), rr.measures.Measure("odd", len, None, "None."))
+    engines = examine(catalogue)["engines"]
+    assert "no such cluster" in engines["near"] and engines["odd"] == "no EngineSource" and engines["serial"] == "ok"
 
 
 def test_who_asks_for_an_engine_of_a_plugin_that_cannot_be_used_is_not_given_another():
@@ -475,6 +535,16 @@ def test_a_worker_with_other_versions_refuses_before_it_unpacks_anything(name, t
     assert name in sent and function(sent, path, content)
     with pytest.raises(PluginError, match=f"{name} is .* and was 0.0.1"):
         function({**sent, name: "0.0.1"}, path, b"this is never unpickled")
+
+
+def test_a_worker_without_the_gpu_of_the_study_says_so_once_and_fails_no_run(monkeypatch):
+    plan = replace(make_plan(["none"], catalogue=rr.plugins.discover(), seeds=1, **SMALL), device="cuda")
+    function, sent = StudyWork(execute, plan, list(plan.runs())).__reduce__()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"torch finds no GPU for the worker on .*gpus=1"):
+        function(*sent)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert function(*sent).plan.device == "cuda"
 
 
 def test_code_that_a_worker_lacks_is_named(tmp_path, monkeypatch):

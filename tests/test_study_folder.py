@@ -18,7 +18,7 @@ from robustreg.errors import StoreError
 from robustreg.report import to_json
 from robustreg.study import Record, Store, read_study, status_of
 from robustreg.study.lock import Holder, start_of
-from robustreg.study.reading import Reading
+from robustreg.study.reading import Reading, row_hash
 from robustreg.study.rebuild import rebuild
 
 # The protocol has stacks, so what is trained again has to be trained in one, too.
@@ -438,6 +438,51 @@ def test_identities_and_links_do_not_lead_out_of_the_folder(study, tmp_path, cap
         code, said = document(capsys, command, study)
         assert code == 5 and "link to a place outside" in said["error"]["message"]
     assert files(outside) == before
+
+
+def test_a_coordinator_that_fails_at_its_begin_does_not_keep_the_study_to_itself(study, monkeypatch):
+    (study / "checkpoints").mkdir(exist_ok=True)
+    (study / "checkpoints" / f"{read_study(study).runs[0][-1]}.safetensors").touch()
+
+    def refuse(path, **how):
+        raise PermissionError(13, "Permission denied")
+
+    with Store(study) as store:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreError, match="Permission denied"), store.coordinated():
+            pass
+        assert store.holder() is None
+
+
+def test_what_a_strangers_store_says_of_times_and_processes_need_not_make_sense(study, capsys):
+    (study / f"study.json.{10**30}.partial").touch()
+    with sqlite3.connect(study / "study.db") as store:
+        store.execute("UPDATE runs SET finished = 'soon'")
+        store.execute("INSERT INTO coordinator VALUES (1, '../x', 'here', 'once', 'never')")
+    store.close()
+    code, said = document(capsys, "status", study)
+    assert code == 0 and said["coordinator"] is None and said["ok"] == said["runs"]
+    assert document(capsys, "verify", study, "--runs", "0")[0] == document(capsys, "resume", study)[0] == 0
+    assert not list(study.glob("*.partial"))
+
+
+def test_a_row_that_is_nested_without_end_is_damaged_also_with_a_right_checksum(study, capsys):
+    deep, row = "[" * 200_000 + "]" * 200_000, rows(study)[0]
+    sql(study, "UPDATE runs SET record = ?, sha256 = ? WHERE id = ?", (deep, row_hash(row.id, deep), row.id))
+    code, said = document(capsys, "verify", study, "--runs", "0")
+    assert code == 5 and [f"run {row.id} is damaged" in problem for problem in said["problems"]] == [True]
+
+
+def test_a_model_file_that_is_a_link_is_not_followed_and_its_run_is_trained_again(study, tmp_path, capsys):
+    path = min((study / "models").iterdir())
+    content, outside = path.read_bytes(), tmp_path / "elsewhere"
+    path.rename(outside)
+    path.symlink_to(outside)
+    code, said = document(capsys, "verify", study, "--runs", "0")
+    assert code == 5 and [path.name in problem and "a link" in problem for problem in said["problems"]] == [True]
+    outside.write_bytes(b"mine")
+    assert document(capsys, "resume", study)[0] == 0
+    assert not path.is_symlink() and path.read_bytes() == content and outside.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(

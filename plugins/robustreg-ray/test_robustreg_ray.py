@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import pickle
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +26,7 @@ import torch
 pytest.importorskip("ray")
 import cloudpickle
 from robustreg_ray import Ray, engines
+from robustreg_ray.driver import Driver
 
 import robustreg as rr
 from robustreg.engines import Event, TimeUpError, WorkerLostError, engine_of
@@ -57,6 +63,8 @@ def work(note: Any, what: str, *arguments: Any) -> Iterator[Any]:
         yield torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
     elif what == "lambda":
         yield lambda: 1
+    elif what == "where":
+        yield os.getcwd()
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +137,90 @@ def test_what_makes_no_sense_is_a_usage_error_before_anything_starts(text: str, 
     with pytest.raises(UsageError, match=says):
         engine_of(text)[1](work, lambda *_: None)
     assert below(os.getpid()) == before
+
+
+class Far:
+    """Ray as the driver sees it, with workers that answer at once: what they were sent, or an odd error."""
+
+    exceptions = SimpleNamespace(RayTaskError=ZeroDivisionError)
+
+    def nodes(self) -> list[Any]:
+        """Return that there is none."""
+        return []
+
+    def get_runtime_context(self) -> Any:
+        """Return where it is."""
+        return SimpleNamespace(gcs_address="nowhere")
+
+    def cancel(self, stream: Any, force: bool) -> None:
+        """Do nothing."""
+
+    async def remote(self, key: str, parcel: list[Any], content: bytes, where: str) -> Any:
+        """Yield what a task yields."""
+        for message in (("began", True), ("result", content), ("over", b"")):
+            if not content:
+                raise LookupError("odd\nthing")
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_result(message)
+            yield answer
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """The engine's end of the pipe of a driver whose Ray is far."""
+
+    def begin(driver: Driver) -> None:
+        driver._do, driver._parcel = driver._ray, None
+
+    monkeypatch.setattr(Driver, "_start", begin)
+    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    options = {"workers": 2, "where": ""}
+    thread = threading.Thread(
+        target=lambda: asyncio.run(Driver(Far(), theirs, options, b"", threading.Event()).drive()), daemon=True
+    )
+    thread.start()
+    assert pickle.loads(ours.recv_bytes()) == ("ready", (2, "nowhere"))
+    yield ours
+    ours.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_models_that_meet_on_the_way_do_not_wait_for_each_other_for_ever(far: Connection) -> None:
+    """A result is on its way to the engine, and so large that it does not fit, while the engine sends the next task."""
+    content = bytes(2**23)
+
+    def send() -> None:
+        for number in (1, 2, 3):
+            far.send_bytes(pickle.dumps(("submit", number, content, 0.0)))
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(10)
+    assert not sending.is_alive()
+    found = [pickle.loads(far.recv_bytes()) for _ in range(6)]
+    assert found == [message for at in (1, 2, 3) for message in (("result", at, content), ("over", at, b""))]
+
+
+def test_a_task_of_which_ray_says_something_odd_is_lost_and_not_waited_for(far: Connection) -> None:
+    """Whatever the error is."""
+    far.send_bytes(pickle.dumps(("submit", 1, b"", 0.0)))
+    assert far.poll(10)
+    assert pickle.loads(far.recv_bytes()) == ("lost", 1, "the worker process is lost: LookupError: odd")
+
+
+def test_nothing_is_imported_from_the_folder_of_the_command_and_tasks_are_done_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths of data may start there, and it may be anybody's, as the folder of a study is."""
+    for name in ("ray", "robustreg", "robustreg_ray", "cloudpickle"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    engine: Any = engine_of("ray:workers=1")[1](work, lambda *_: None)
+    engine.submit("where")
+    assert [event.result for event in everything(engine, 1)[1]] == [str(tmp_path), None]
+    engine.close()
 
 
 def test_every_result_arrives_in_its_order_and_every_task_ends_once(engine: Ray) -> None:

@@ -2,6 +2,7 @@
 and nothing of it is left behind."""
 
 import ctypes
+import errno
 import hashlib
 import inspect
 import json
@@ -35,7 +36,7 @@ from torch import nn
 import robustreg as rr
 from robustreg.cli.main import cli
 from robustreg.engines import Event, TimeUpError, WorkerLostError, engine_of
-from robustreg.errors import DataError, StoreError, UsageError
+from robustreg.errors import DataError, DiskFullError, StoreError, UsageError
 from robustreg.regularizer import Regularizer
 from robustreg.spec import parse
 from robustreg.study import make_plan
@@ -453,6 +454,7 @@ exec "$@" >> "$out" 2>> "$err"
 """,
     "squeue": """
 [ -e deaf ] && exit 1
+[ -e blind ] && { rm blind; sleep 0.3; exit 0; }
 for file in *.state; do case $file in "*"*) continue;; esac
 state=$(cat $file); [ -e forgets ] && [ $state != RUNNING ] && continue
 echo "${file%.state} $state"; done
@@ -612,6 +614,59 @@ def test_what_sbatch_refuses_at_first_is_a_usage_error_and_later_is_tried_again(
     assert len(everything(engine, 1)[second]) == 3 and len(first[1]) == 2
     assert len(cluster.asked("sbatch")) >= 4
     engine.close()
+
+
+def test_a_job_that_slurm_does_not_know_for_a_moment_is_not_lost(cluster: Fake) -> None:
+    """Neither by the first answer without it nor before there was a second one."""
+    engine = slurm(jobs=1)
+    engine.submit("sleep", 1.5)
+    assert not engine.wait().over
+    (cluster.root / "blind").touch()
+    assert engine.wait() == Event(1, over=True) and not (cluster.root / "blind").exists()
+    engine.close()
+
+
+def test_a_disk_that_is_full_when_a_job_is_submitted_is_said_to_be(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our exit code, and no traceback of submitit."""
+
+    def full(*arguments: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Local, "begin", full)
+    engine = local()
+    with pytest.raises(DiskFullError, match="no room to write in"):
+        engine.submit("count", 1)
+    engine.close()
+
+
+def test_an_end_does_not_wait_for_a_slurm_that_is_busy(cluster: Fake) -> None:
+    """Which goes on cancelling by itself; a command that was interrupted is over within two seconds."""
+    engine = slurm(jobs=1)
+    engine.submit("sleep", 60)
+    assert not engine.wait().over
+    scancel = cluster.root / "bin" / "scancel"
+    lines = scancel.read_text().splitlines()
+    scancel.write_text("\n".join([*lines[:3], "sleep 2.5", *lines[3:], ""]))
+    began = time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < 1.5 and not engine._folder.path.exists()
+    assert soon(lambda: (cluster.root / "41.state").read_text() == "CANCELLED\n")
+
+
+@pytest.mark.parametrize("where", ["local", "slurm"])
+def test_jobs_import_nothing_from_the_folder_that_the_command_was_started_in(
+    where: str, cluster: Fake, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be anybody's, as that of a study is."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    for folder in (here, cluster.root):
+        for name in ("submitit", "robustreg_slurm", "cloudpickle"):
+            (folder / f"{name}.py").write_text("raise SystemExit(99)")
+    engine = start(work, lambda *_: None, cluster=where, jobs=1)
+    engine.submit("count", 1)
+    assert [event.error for event in everything(engine, 1)[1]] == [None, None]
+    engine.close()
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 def test_a_job_that_slurm_starts_again_does_nothing(cluster: Fake) -> None:

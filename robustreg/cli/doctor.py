@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..engines import cores
+from ..engines import EngineSource, cores, problem_of
 from .options import json_option
 from .output import console, print_json
 
@@ -55,11 +55,15 @@ def examine(catalogue: Catalogue) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": cores()},
         "devices": _devices(),
-        "engines": {name: engine.problem() or "ok" for name, engine in catalogue.offers["engines"].items()},
+        "engines": {name: _state(engine) for name, engine in catalogue.offers["engines"].items()},
         "plugins": {origin.plugin: f"{origin.distribution} {origin.version}" for origin in catalogue.loaded},
         "failures": [str(failure) for failure in catalogue.failures],
         "environment": {name: os.environ[name] for name in DECISIVE if name in os.environ},
     }
+
+
+def _state(engine: Any) -> str:
+    return (problem_of(engine) or "ok") if isinstance(engine, EngineSource) else "no EngineSource"
 
 
 def _version(name: str) -> str:

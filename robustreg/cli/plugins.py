@@ -131,9 +131,9 @@ def _about(offer: Any) -> str:
 
 def _problem(offer: Any) -> str:
     """Why an engine cannot be used here; empty where it can, and for what is no engine."""
-    from ..engines import EngineSource
+    from ..engines import EngineSource, problem_of
 
-    return offer.problem() if isinstance(offer, EngineSource) else ""
+    return problem_of(offer) if isinstance(offer, EngineSource) else ""
 
 
 def _describe(kind: str, offer: Any, origin: Any) -> dict[str, Any]:

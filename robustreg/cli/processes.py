@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -17,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 from .. import errors
 from ..engines import cores
+from ..engines.elsewhere import interpreter, kind_of
+from ..engines.signals import end_with_parent
 from .output import say
 
 RESTARTS = 3  # of all processes after the death of one
 LOST = 75  # exit code of a process that another one has left alone
 PLACE = "ROBUSTREG_PROCESSES"  # the folder in which processes leave what they have to say
 PARENT = "ROBUSTREG_PARENT"  # the process that has started them
-SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def launch(arguments: Sequence[str], nproc: int) -> int:
@@ -41,7 +41,7 @@ def launch(arguments: Sequence[str], nproc: int) -> int:
             place.mkdir()
             with _environment(_settings(place, nproc)):
                 codes = _watched(arguments, nproc, place)
-            for report in sorted(place.glob("error-*")):
+            for report in sorted(place.glob("*.error")):
                 name, message = json.loads(report.read_text())
                 raise vars(errors)[name](message)
             if not codes:
@@ -107,7 +107,8 @@ def _watched(arguments: Sequence[str], nproc: int, place: Path) -> list[int]:
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        elastic_launch(config, sys.executable)("-m", "robustreg", *arguments)
+        python, *flags = interpreter()
+        elastic_launch(config, python)(*flags, "-m", "robustreg", *arguments)
     except ChildFailedError as error:
         return [failure.exitcode for failure in error.failures.values()]
     except SignalException as error:
@@ -125,6 +126,7 @@ def in_process(do: Callable[[], int]) -> int:
     In one that `launch` has started, what it prints and what it raises is left for `launch` to tell.
     """
     from ..distributed import PeerLostError, started
+    from ..study.disk import write_whole
 
     place, rank = os.environ.get(PLACE), int(os.environ.get("RANK", 0)) if started() else 0
     if place is None:
@@ -139,8 +141,8 @@ def in_process(do: Callable[[], int]) -> int:
     except PeerLostError:
         return LOST
     except errors.RobustregError as error:
-        name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in vars(errors))
-        (Path(place) / f"error-{rank}").write_text(json.dumps([name, str(error)]))
+        # Whole or not at all: where another process has failed, too, torchrun ends this one in the middle of anything.
+        write_whole(Path(place) / f"{rank}.error", json.dumps([kind_of(error), str(error)]).encode())
         return error.exit_code
     if rank == 0:
         (Path(place) / "code").write_text(str(code))
@@ -151,7 +153,6 @@ def _end_with_parent() -> None:
     """End this process at once where what has started it ends, or says so."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != int(os.environ[PARENT]):  # it had ended before
         os._exit(LOST)

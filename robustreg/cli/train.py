@@ -138,7 +138,7 @@ def _run(plan: Plan, chosen: PlannedRun, path: Path, world: World) -> Run:
     saved = world.spread(_checkpoint(path, identity) if first else b"")
     state = states.from_bytes(saved, identity) if saved else None
     if state is not None and first:
-        say(f"Going on after epoch {state['epoch']} of {recipe.epochs}, from {path}")
+        say(f"Going on after epoch {state.get('epoch')} of {recipe.epochs}, from {path}")
     with progress() as show:
 
         def told(session: Session) -> None:

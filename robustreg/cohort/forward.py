@@ -6,18 +6,19 @@ the hooks are, and it goes through batched matrix products itself: `vmap` makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..chain import bound, learning_chain, through
 from ..objective import BASE_TERM, Objective
-from .rows import Method
 
 NETWORK = "network."  # what the objective calls its network's tensors
+Place = tuple[dict[str, Any], str, str]  # where a tensor stands: by which key in what, and its name
 
 
 class Forward:
@@ -30,8 +31,9 @@ class Forward:
 
     def __init__(self, worker: Objective, state: dict[str, Tensor]) -> None:
         self._worker = worker
-        self._ties = len([*worker.named_parameters(remove_duplicate=False)]) > len([*worker.parameters()])
-        plain = not self._ties and not worker.has("weights")
+        self._places = _places(worker)
+        self._tied = len(self._places) > len(state)
+        plain = not self._tied and not worker.has("weights")
         self._learning = learning_chain(worker.network, network_of(state)) if plain else None
 
     @property
@@ -66,13 +68,12 @@ class Forward:
 
     def each(self, method: str, state: dict[str, Tensor], *rows: Any, **shared: Any) -> Any:
         """Return what a method of the objective returns for each run, given a row of each argument."""
-        called, names = Method(self._worker, method), [f"of.{name}" for name in state]
 
-        def one(tensors: list[Tensor], *given: Any) -> Any:
-            own = dict(zip(names, tensors, strict=True))
-            return functional_call(called, own, given, shared, tie_weights=self._ties)
+        def one(*given: Any) -> Any:
+            with _standing_in(self._places, dict(zip(state, given, strict=False))):
+                return getattr(self._worker, method)(*given[len(state) :], **shared)
 
-        return torch.vmap(one)([*state.values()], *rows)
+        return torch.vmap(one)(*state.values(), *rows)
 
     def outputs(self, state: dict[str, Tensor], images: Iterable[Tensor]) -> Tensor:
         """Return `(runs, n, outputs)` of the networks in evaluation mode; nothing is changed.
@@ -89,9 +90,29 @@ class Forward:
             own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
 
             def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-                return functional_call(network, tensors, (x,), tie_weights=self._ties)
+                return functional_call(network, tensors, (x,), tie_weights=self._tied)
 
             return torch.cat([torch.vmap(one)(own, x) for x in images], 1)
+
+
+@contextmanager
+def _standing_in(places: Sequence[Place], tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put tensors in their places. What functional_call does; but the places in one module are found only once."""
+    before = [home[key] for home, key, _ in places]
+    for home, key, name in places:
+        home[key] = tensors[name]
+    try:
+        yield
+    finally:
+        for (home, key, _), tensor in zip(places, before, strict=True):
+            home[key] = tensor
+
+
+def _places(module: nn.Module) -> list[Place]:
+    """Where the tensors of a module stand, and by which name of it each goes: one place after the other."""
+    named = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    homes = [home for one in module.modules() for home in (one._parameters, one._buffers)]
+    return [(home, key, named[id(one)]) for home in homes for key, one in home.items() if one is not None]
 
 
 def network_of(state: dict[str, Tensor]) -> dict[str, Tensor]:

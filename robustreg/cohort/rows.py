@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-
-
-class Method(nn.Module):
-    """A method of an objective as a module, so that it can be called with other tensors."""
-
-    def __init__(self, of: nn.Module, name: str) -> None:
-        super().__init__()
-        self.of, self.name = of, name
-
-    def forward(self, *arguments: Any, **named: Any) -> Any:
-        """Return what the method returns."""
-        return getattr(self.of, self.name)(*arguments, **named)
 
 
 def by_run(columns: dict[str, Tensor]) -> list[dict[str, float]]:

@@ -3,7 +3,7 @@
 from ..hookspecs import hookimpl
 from .engine import Engine, EngineSource, Event, OnNote, TimeUpError, Work, WorkerLostError
 from .local import LOCAL, cores
-from .named import AUTO, check_engine, engine_of
+from .named import AUTO, check_engine, engine_of, problem_of
 from .serial import SERIAL
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "cores",
     "engine_of",
     "engines",
+    "problem_of",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What a process that does tasks for another sees to, and how an error gets from one to the other. Free of torch."""
+"""What a process that works for another sees to, and how an error gets from one to the other. Free of torch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,28 @@ def quiet() -> None:
     sys.stdout = sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
 
 
+def interpreter() -> list[str]:
+    """Return the command of another Python that looks for modules where this one does.
+
+    `python -m` also looks in the current folder, and before anywhere else. That may be anybody's: a study's, say.
+    """
+    try:
+        looks_here = any(os.path.abspath(entry) == os.getcwd() for entry in sys.path)
+    except OSError:  # the current folder is gone
+        looks_here = False
+    return [sys.executable] if looks_here else [sys.executable, "-P"]
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an error's class; of an error of robustreg, that of the class of `errors` it belongs to."""
+    known = (kind.__name__ for kind in type(error).__mro__ if vars(errors).get(kind.__name__) is kind)
+    return next(known, type(error).__name__)
+
+
 def packed(error: BaseException) -> tuple[str, str, str]:
     """Return the name of an error, its text, and where it came from, since an error itself may not be picklable."""
     text = errors.printable(str(error))
-    return type(error).__name__, text, "".join(traceback.format_exception(error))
+    return kind_of(error), text, "".join(traceback.format_exception(error))
 
 
 def unpacked(name: str, text: str, where: str) -> BaseException:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..errors import PluginError, suggest
-from ..plugins import Catalogue, discover_engine
-from ..spec import Setting, Term, parse_term
-from .engine import Engine, EngineSource
+from ..errors import PluginError, RobustregError, printable, suggest
+from ..plugins import Catalogue, Origin, discover_engine
+from ..spec import Ratio, Setting, Term, parse_term
+from .engine import Engine, EngineSource, OnNote, Work
 
 AUTO = "auto"
 
@@ -37,19 +37,37 @@ def engine_of(text: str, catalogue: Catalogue | None = None) -> tuple[EngineSour
         names, at = [AUTO, *offers], parse_term(name).at._replace(text=text)
         broken = "".join(f"\n{failure}" for failure in found.failures)
         raise at.error(f"engine must be one of {', '.join(names)}, got {name!r}.{suggest(name, names)}{broken}")
-    source = offers[name]
+    source, origin = offers[name], found.origins["engines", name]
     if not isinstance(source, EngineSource):
-        origin = found.origins["engines", name]
         raise PluginError(f"plugin {origin}: engines() offers {source!r:.80}, which is no EngineSource")
     defaults = _defaults(source)
     term = parse_term(text, words=[key for key, default in defaults.items() if isinstance(default, str)])
-    return source, partial(source.start, **_options(term, defaults))
+    return source, partial(_started, source, origin, _options(term, defaults))
 
 
 def check_engine(text: str, catalogue: Catalogue | None = None) -> None:
     """Raise a UsageError for a text that names no engine and is not `auto` either."""
     if text != AUTO:
         engine_of(text, catalogue)
+
+
+def problem_of(source: EngineSource) -> str:
+    """Return why an engine cannot be used here; empty where it can."""
+    try:
+        return source.problem()
+    except Exception as error:  # a plugin must not end what only looks at it
+        return f"it cannot say whether it can: {type(error).__name__}: {printable(str(error))}"
+
+
+def _started(source: EngineSource, origin: Origin, options: dict[str, Any], work: Work, on_note: OnNote) -> Engine:
+    try:
+        return source.start(work, on_note, **options)
+    except RobustregError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {origin}: engine {source.name} cannot be started: {type(error).__name__}: {printable(str(error))}"
+        ) from error
 
 
 def _defaults(source: EngineSource) -> dict[str, Any]:
@@ -73,6 +91,7 @@ def _options(term: Term, defaults: dict[str, Any]) -> dict[str, Any]:
 
 def _value(setting: Setting, kind: type) -> Any:
     value = setting.values[0]
+    value = float(value) if kind is float and isinstance(value, Ratio) else value
     fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if len(setting.values) > 1 or not fits:
         raise setting.place().error(f"expected {_KINDS.get(kind, 'a word')}, got {value}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -16,8 +15,7 @@ from typing import Any
 
 from .elsewhere import one_thread, packed, quiet, unpacked
 from .engine import Event, TimeUpError, Work, WorkerLostError
-
-SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
+from .signals import end_with_parent
 
 
 class Worker:
@@ -92,9 +90,10 @@ class Worker:
 
 def _live(work: Work, pipe: Connection, strangers: Iterable[Connection], parent: int) -> None:
     """The life of the child: tasks in, results out, until the pipe ends."""
-    ctypes.CDLL(None).prctl(SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:  # which died before the line above
         os._exit(1)
+    signal.set_wakeup_fd(-1)  # that of the parent, who would take the signals of this process for its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ..engines import Engine, Event, OnNote, TimeUpError, Work, WorkerLostError
+from ..engines.signals import uninterrupted
 from ..errors import DiskFullError, UsageError, printable
 from .execute import Saved, blank, execute
 from .pace import Pace
@@ -163,22 +162,3 @@ class Coordinator:
             return str(first)
         more = f" and {len(arms) - 1} like it" if len(arms) > 1 else ""
         return f"{arms[0]}{more} · {len(task.runs)} runs · {first.condition} labels"
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the end of the block, so that what is finished is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in held:
-        signal.signal(number, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        for number, before in held.items():
-            signal.signal(number, signal.SIG_DFL if before is None else before)
-        if came:
-            signal.raise_signal(came[0])

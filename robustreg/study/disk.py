@@ -42,7 +42,7 @@ def _being_written(partial: Path) -> bool:
     """Whether the process whose number is in the name is alive."""
     try:
         os.kill(int(partial.suffixes[-2][1:]), 0)
-    except (ProcessLookupError, ValueError, IndexError):
+    except (ProcessLookupError, ValueError, IndexError, OverflowError):  # nobody, or no number of a process
         return False
     except PermissionError:
         return True

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+import torch
+
 from ..errors import PluginError, UsageError
 from .plan import Plan, PlannedRun, versions
 
@@ -61,6 +63,7 @@ def opened(sent: Mapping[str, str], path: Sequence[str], content: bytes) -> Stud
 
     Raises:
         PluginError: for other versions here, which would give other results, or code that is not here.
+        UsageError: where there is no GPU, and the study is to be done on one: else each of its runs would fail.
     """
     here = _versions(sent)
     if others := [f"{name} is {here[name]} and was {sent[name]}" for name in sent if here[name] != sent[name]]:
@@ -70,12 +73,18 @@ def opened(sent: Mapping[str, str], path: Sequence[str], content: bytes) -> Stud
         )
     sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
-        return StudyWork(*pickle.loads(content))
+        work = StudyWork(*pickle.loads(content))
     except ImportError as error:
         raise PluginError(
             f"the worker on {socket.gethostname()} cannot import what the study is made of: {error}."
             " Install it there, too, or let every machine see the folder it is in"
         ) from error
+    if torch.device(work.plan.device).type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"the study is of device {work.plan.device}, and torch finds no GPU for the worker on"
+            f" {socket.gethostname()}; give each task one, as in --engine NAME:gpus=1, or say --device cpu"
+        )
+    return work
 
 
 def _used(plan: Plan) -> list[str]:

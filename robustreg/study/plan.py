@@ -29,7 +29,7 @@ from .protocol import Protocol
 BASELINE = "none"
 KEPT = 2**28  # bytes of images, and of trained baselines, that are kept at hand
 SMALL_MODEL = 1_000_000  # parameters; below it one thread is as fast as many, and bitwise reproducible anywhere
-STACKED = 30_000  # parameters up to which ten runs in a stack were faster than one by one, on a CPU
+STACKED = 30_000  # parameters up to which three runs in a stack were faster than one by one, on a CPU
 
 
 @cache
@@ -93,7 +93,7 @@ class Plan:
     build: Callable[[tuple[int, ...], int], nn.Module]
     notes: tuple[str, ...] = ()
     wanted: tuple[str, ...] | None = None  # measures; None for all there are
-    stacked: bool | None = None  # whether small networks train in stacks; None: where the protocol has many seeds
+    stacked: bool | None = None  # False: not even small networks train in stacks
     unnamed: tuple[str, ...] = ()  # why no text names it whole, so that only what made it can plan it again
     surrogates: dict[int, Surrogate] = field(default_factory=dict)  # trained baselines, where runs are measured
     _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
@@ -139,14 +139,13 @@ class Plan:
 
     @property
     def together(self) -> bool:
-        """Whether runs are trained in stacks: where there are many of them and the network is small.
+        """Whether runs are trained in stacks: where the network is small, and it is not said otherwise.
 
         A rule and no stopwatch: it decides the last bits of a result, which must not depend on what else the machine
         did, on the engine, or on which runs of the study happened to be left to do.
         """
         limit = STACKED if torch.device(self.device).type == "cpu" else SMALL_MODEL
-        many = self.protocol.p_values if self.stacked is None else self.stacked
-        return many and self.parameters() <= limit
+        return self.stacked is not False and self.parameters() <= limit
 
     def recipe_of(self, condition: LabelCondition) -> Recipe:
         """Return the recipe under a label condition, which has its own number of epochs."""

@@ -135,7 +135,7 @@ class Reading:
             record = Record.from_json(text)
             if record.id != identity or status not in (None, record.status):
                 raise ValueError("it contradicts itself")
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedRowError(f"{self.folder}: the record of run {identity} is damaged: {error}") from error
         return record
 
@@ -147,7 +147,8 @@ class Reading:
             found = self._read("SELECT id, finished, NULL, record FROM runs")
         else:
             return []  # a store that was cut off while it was made
-        return [Row(id, finished, status or self._record(id, text, None, None).status)
+        return [Row(id, finished if isinstance(finished, float) else 0.0,  # a column of SQLite holds what it was given
+                    status or self._record(id, text, None, None).status)
                 for id, finished, status, text in found]  # fmt: skip
 
     def records(self) -> Iterator[Record | DamagedRowError]:
@@ -159,9 +160,11 @@ class Reading:
                 yield error
 
     def holder(self) -> Holder | None:
-        """Return who coordinates the study, or did and was killed; None where nobody does."""
+        """Return who coordinates the study, or did and was killed; None where nobody does, or nobody that could be."""
         rows = self._read("SELECT pid, host, started, since FROM coordinator") if self.version > 1 else ()
-        return Holder(*rows[0]) if rows else None
+        kinds = (int, str, str, float)  # a column of SQLite holds what it was given
+        known = all(isinstance(value, kind) for row in rows for value, kind in zip(row, kinds, strict=True))
+        return Holder(*rows[0]) if rows and known else None
 
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with the file itself; nothing where it is sound."""
@@ -181,7 +184,10 @@ class Reading:
         """Return the model file of a run; a DataError when it is missing or is not what was written."""
         from .. import checkpoint
 
-        return checkpoint.checked(self.model_path(record.id), record.model_sha256)
+        path = self.model_path(record.id)
+        if path.is_symlink():
+            raise DataError(f"model file {path} is a link, which is not followed; remove it and train the run again")
+        return checkpoint.checked(path, record.model_sha256)
 
     def model_path(self, identity: str) -> Path:
         """Return where the model of a run is; a StoreError for an identity that would lead elsewhere."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..engines import AUTO, LOCAL, SERIAL, check_engine, cores, engine_of
+from ..engines import AUTO, LOCAL, SERIAL, check_engine, cores, engine_of, problem_of
 from ..errors import UsageError
 from ..plugins import Catalogue, discover
 from ..resolve import Buildable
@@ -158,7 +158,7 @@ def _check_usable(engine: str, catalogue: Catalogue) -> None:
     if engine == AUTO:
         return
     source, _ = engine_of(engine, catalogue)
-    if source not in (SERIAL, LOCAL) and (problem := source.problem()):
+    if source not in (SERIAL, LOCAL) and (problem := problem_of(source)):
         raise UsageError(f"engine {source.name} cannot be used: {problem}")
 
 
@@ -179,7 +179,7 @@ def _chosen(
         pays = pays and len(tasks_of(plan, runs, todo, cores())) > 1
         engine = LOCAL.name if pays or (can and run_seconds) else SERIAL.name
     source, _ = engine_of(engine, plan.catalogue)
-    if problem := source.problem():
+    if problem := problem_of(source):
         tell(f"Engine {source.name} cannot be used: {problem}. Running on {SERIAL.name}.")
         engine = SERIAL.name
     if run_seconds and engine == SERIAL.name:

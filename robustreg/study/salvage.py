@@ -146,7 +146,7 @@ def _row(values: tuple[Any, ...]) -> _Row | None:
         return None
     try:
         record = Record.from_json(row.record)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
     return row if (record.id, record.status) == (row.id, row.status) else None
 
@@ -160,8 +160,9 @@ def _model_is_sound(home: Path, row: _Row) -> bool:
     wanted = Record.from_json(row.record).model_sha256
     if not wanted:
         return True
+    path = home / "models" / f"{row.id}.safetensors"
     try:
-        data = (home / "models" / f"{row.id}.safetensors").read_bytes()
+        data = b"" if path.is_symlink() else path.read_bytes()
     except OSError:
         return False
     return hashlib.sha256(data).hexdigest() == wanted

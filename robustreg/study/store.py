@@ -125,11 +125,11 @@ class Store(Reading):
                 raise StoreError(f"{self.folder} is being worked on by {other}. {_advice(self.folder, runs)}")
             values = (me.pid, me.host, me.started, me.since)
             self._db.execute("INSERT OR REPLACE INTO coordinator VALUES (1, ?, ?, ?, ?)", values)
-        with on_disk(self.folder):  # left by a process that was cut off between a row and its checkpoint
-            for path in (self.folder / "checkpoints").glob("*.safetensors"):
-                if self._read("SELECT 1 FROM runs WHERE id = ? AND status IN ('ok', 'diverged')", (path.stem,)):
-                    path.unlink(missing_ok=True)
         try:
+            with on_disk(self.folder):  # left by a process that was cut off between a row and its checkpoint
+                for path in (self.folder / "checkpoints").glob("*.safetensors"):
+                    if self._read("SELECT 1 FROM runs WHERE id = ? AND status IN ('ok', 'diverged')", (path.stem,)):
+                        path.unlink(missing_ok=True)
             yield
         finally:
             with suppress(RobustregError), on_disk(self.folder):  # on a full disk the first error is the one to tell

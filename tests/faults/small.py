@@ -13,7 +13,7 @@ SETTINGS = ["--data", "digits:train=40,val=20,test=20", "--model", "mlp:hidden=8
             "--label-noise", "0.5", "--eps", "0.1", "--headline-eps", "0.1",
             "--measures", "clean_accuracy,robust_accuracy", "--no-figures", "--device", "cpu"]  # fmt: skip
 RUNS = 2 * 2 * 2
-SECONDS = {"training_seconds", "trust_seconds", "seconds"}
+HOW = {"training_seconds", "trust_seconds", "seconds", "cohort"}  # it was done; all else is what came out
 
 
 def command(folder: Path, engine: str = "serial", arms: list[str] | None = None) -> list[str]:
@@ -26,7 +26,8 @@ class State:
     """A study's folder.
 
     Attributes:
-        results: `results.json` with its seconds taken out; empty when there is none.
+        results: `results.json` without what tells how it was done (seconds, how many runs shared a step); empty when
+            there is none.
         models: the bytes of each model file by name.
         finished: when each run was kept, by identity.
         partial: files that are only half written.
@@ -65,9 +66,9 @@ def _rows(path: Path) -> tuple[dict[str, float], str]:
 
 
 def _timeless(text: str) -> str:
-    """The document with every number of seconds made 0, and all else, order and digits included, as it is."""
+    """The document with 0 for everything that tells how it was done, and all else, order and digits included, as is."""
 
     def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: 0 if key in SECONDS else value for key, value in pairs}
+        return {key: 0 if key in HOW else value for key, value in pairs}
 
     return json.dumps(json.loads(text, object_pairs_hook=plain, parse_float=str, parse_int=str))

@@ -30,7 +30,10 @@ UNPACKING = 300.0  # seconds that a worker process may take to import torch and 
 
 def main(pipe: Connection) -> None:
     """Start or join Ray, do what the pipe says until it ends, and leave nothing behind."""
-    _, options, content = pickle.loads(pipe.recv_bytes())
+    try:
+        _, options, content = pickle.loads(pipe.recv_bytes())
+    except (EOFError, OSError):  # interrupted before it could say what is wanted
+        return
     joined = threading.Event()
     threading.Thread(target=_watch, args=(pipe, options, joined), daemon=True).start()
     try:
@@ -111,11 +114,9 @@ class Driver:
             return
         self._joined.set()
         self._send("ready", (self._capacity(), self._ray.get_runtime_context().gcs_address))
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._pipe.fileno(), self._listen)
+        threading.Thread(target=self._listen, args=(asyncio.get_running_loop(),), daemon=True).start()
         watch = asyncio.create_task(self._watch())
         await self._ended.wait()
-        loop.remove_reader(self._pipe.fileno())
         watch.cancel()
         for stream, follower in self._tasks.values():
             follower.cancel()
@@ -125,6 +126,9 @@ class Driver:
         from .task import do
 
         options = self._options
+        # Ray lets workers look for modules first where this process is, and the folder of the user may be anybody's,
+        # such as that of a study. A task goes there by itself.
+        os.chdir(options["folder"] or os.sep)
         known = {"logging_level": logging.ERROR, "log_to_driver": True, "namespace": "robustreg"}
         if options["address"]:
             self._ray.init(address=options["address"], **known)
@@ -166,13 +170,21 @@ class Driver:
                 known = now
                 self._send("capacity", now)
 
-    def _listen(self) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear the engine, in a thread: were a model being sent each way, each end would wait for the other to read."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    _, *task = pickle.loads(self._pipe.recv_bytes())
+                    loop.call_soon_threadsafe(self._begin, *task)
+            loop.call_soon_threadsafe(self._ended.set)
+
+    def _begin(self, number: int, content: bytes, seconds: float) -> None:
         try:
-            _, number, content, seconds = pickle.loads(self._pipe.recv_bytes())
-        except (EOFError, OSError):
-            self._ended.set()
+            stream = self._do.remote(self._key, [self._parcel], content, self._options["where"])
+        except Exception as error:
+            self._lost(number, error)
             return
-        stream = self._do.remote(self._key, [self._parcel], content)
         self._tasks[number] = stream, asyncio.create_task(self._follow(number, stream, seconds))
 
     async def _follow(self, number: int, stream: Any, seconds: float) -> None:
@@ -196,12 +208,15 @@ class Driver:
         except errors.RayTaskError as error:  # what the work raises comes as a value: this is of the worker itself
             text = f"a worker of Ray cannot do tasks: {str(error).strip().splitlines()[-1]}"
             self._send("over", number, pickle.dumps(("PluginError", text, "")))
-        except errors.RayError as error:
+        except Exception as error:  # whatever becomes of Ray, the engine waits for a word on each task
             self._cancel(stream)
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            self._send("lost", number, f"the worker process is lost: {type(error).__name__}: {reason}")
+            self._lost(number, error)
         finally:
             self._tasks.pop(number, None)
+
+    def _lost(self, number: int, error: Exception) -> None:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        self._send("lost", number, f"the worker process is lost: {type(error).__name__}: {reason}")
 
     def _cancel(self, stream: Any) -> None:
         with contextlib.suppress(Exception):  # it may be over by now

@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 
 from robustreg.engines import Engine, EngineSource, Event, OnNote, TimeUpError, Work, WorkerLostError, cores
-from robustreg.engines.elsewhere import unpacked
+from robustreg.engines.elsewhere import interpreter, unpacked
 from robustreg.errors import PluginError, UsageError
 
 LEAST = (2, 52)  # the first Ray that asks for a token
@@ -41,11 +41,11 @@ class Ray:
         self._count, self._heard = 0, deque[Event]()
         self._open: set[int] = set()
         content = cloudpickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL)
-        self._folder = _folder() if not options["address"] else ""
+        self._folder = ""
         ours, theirs = socket.socketpair()
         # A session of its own: Ctrl-C reaches the whole group, and it is the coordinator who decides.
         self._driver = subprocess.Popen(
-            [sys.executable, "-m", "robustreg_ray.driver", str(theirs.fileno())],
+            [*interpreter(), "-m", "robustreg_ray.driver", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=2,
             pass_fds=[theirs.fileno()],
@@ -54,6 +54,8 @@ class Ray:
         theirs.close()
         self._pipe = Connection(ours.detach())
         try:
+            if not options["address"]:
+                self._folder = _folder()
             self._send(("start", {**options, "folder": self._folder}, content))
             kind, value = self._hear()
             if kind == "failed":
@@ -167,7 +169,10 @@ def start(
             f"the ray engine joins a cluster as host:port, from a machine of the cluster, got address={address}."
             " From outside, hand the command in: ray job submit -- robustreg compare ..."
         )
-    options = {"workers": workers, "address": address, "gpus": float(gpus), "cpus": float(cpus), "cores": cores()}
+    options = {
+        "workers": workers, "address": address, "gpus": float(gpus), "cpus": float(cpus), "cores": cores(),
+        "where": os.getcwd(),
+    }  # fmt: skip
     return Ray(work, options)
 
 

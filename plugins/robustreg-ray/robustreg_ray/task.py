@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from robustreg.engines import Work
@@ -12,7 +14,7 @@ from robustreg.engines.elsewhere import one_thread, packed, quiet
 _unpacked: dict[str, Work] = {}  # the work of this process, which does many tasks of it
 
 
-def do(key: str, parcel: list[Any], content: bytes) -> Iterator[tuple[str, Any]]:
+def do(key: str, parcel: list[Any], content: bytes, where: str) -> Iterator[tuple[str, Any]]:
     """Do a task: yield "began" with whether the work is at hand, "ready" once it is where it was not, each "result" as
     bytes, and at the end "over" with the packed error, if there was one.
 
@@ -20,9 +22,12 @@ def do(key: str, parcel: list[Any], content: bytes) -> Iterator[tuple[str, Any]]
         key: of the work.
         parcel: where it can be fetched; in a list, since Ray would fetch a bare reference for every task.
         content: the pickled arguments of the task.
+        where: the folder of the command, from which paths of data may start; not every machine has to have it.
     """
     quiet()
     one_thread()
+    with suppress(OSError):
+        os.chdir(where)
     yield "began", key in _unpacked
     try:
         work, arguments = _work(key, parcel), pickle.loads(content)

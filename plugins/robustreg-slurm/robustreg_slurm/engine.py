@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from robustreg.engines import Event, OnNote, TimeUpError, Work, WorkerLostError
 from robustreg.engines.elsewhere import unpacked
+from robustreg.engines.signals import uninterrupted
 from robustreg.errors import RobustregError, StoreError, UsageError, printable
 from robustreg.study.disk import on_disk, write_whole
 
@@ -118,7 +117,8 @@ class Jobs:
         while self._waiting and len(self._tasks) < self._jobs and time.monotonic() >= self._again:
             number, arguments, seconds = self._waiting[0]
             try:
-                job = self._cluster.begin(self._order(number), arguments)
+                with on_disk(self._folder.path):
+                    job = self._cluster.begin(self._order(number), arguments)
             except RefusedError as error:
                 self._refused = 0 if self._tasks else self._refused + 1
                 # What is refused at first is asked for wrongly; later on it is a limit, or a scheduler that is busy.
@@ -142,7 +142,8 @@ class Jobs:
             ended = self._cluster.gone([task.job for task in self._tasks.values()])
             self._asked = time.monotonic()
             for task in self._tasks.values():
-                task.ended = (task.ended or now) if task.job in ended else None
+                # From this answer on, so that a verdict waits for the next one: Slurm may not know a job yet.
+                task.ended = (task.ended or self._asked) if task.job in ended else None
         names = self._folder.names()
         for task in list(self._tasks.values()):
             try:
@@ -206,7 +207,7 @@ class Jobs:
         self._open = False
         for queue in (self._waiting, self._tasks, self._ready):
             queue.clear()
-        with _undisturbed():
+        with uninterrupted():
             self._cluster.close()
             self._folder.remove()
 
@@ -221,21 +222,3 @@ def _sent(value: Any, what: str) -> bytes:
             f"{what} cannot be sent to jobs: {type(error).__name__}: {printable(str(error))}; engines serial and local"
             " send nothing"
         ) from error
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the end of the block, which is soon."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, frame: came.append(number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if came:
-            signal.raise_signal(came[0])

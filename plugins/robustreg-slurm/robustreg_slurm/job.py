@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustreg.engines.elsewhere import packed
+from robustreg.engines.signals import end_with_parent
 from robustreg.errors import RobustregError
 from robustreg.study.disk import write_whole
 from robustreg.study.lock import Holder
@@ -23,7 +23,6 @@ from .parcel import opened, sealed
 STALE = 300.0  # seconds without a heartbeat after which a job ends itself: many beats, and what NFS may hide of them
 LOOK = 1.0  # seconds between two looks
 TELL = 1.0  # seconds between two notes
-SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ def _settle(local: bool) -> None:
     # Before the time is up, submitit's local executor sends this once; on Slurm it comes up to a minute early.
     signal.signal(signal.SIGUSR2, signal.SIG_DFL if local else signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator
-    if local and sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    if local:
+        end_with_parent()
     if _orphaned(local):
         os._exit(1)
 

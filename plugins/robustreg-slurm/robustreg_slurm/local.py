@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import submitit
 from submitit.local.local import LocalJob
 
 from robustreg.engines import WorkerLostError
+from robustreg.engines.elsewhere import interpreter
 
 from .cluster import late, lost
 from .folder import Folder
 from .job import do
 
 LEAVING = 0.5  # seconds that jobs may take to end before they are killed
+SAFE = "PYTHONSAFEPATH"  # in the environment it is what -P is to Python
 SLACK = 5.0  # seconds between the begin of a job's process and that of its work
 
 
@@ -41,12 +43,8 @@ class Local:
 
     def begin(self, *arguments: object) -> str:
         """Start a job and return its number."""
-        # Ctrl-C reaches the whole group of processes, and is for the coordinator alone: children inherit the mask.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _to_inherit():
             begun = cast("LocalJob[None]", self._executor.submit(do, *arguments))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._jobs[begun.job_id] = begun
         return begun.job_id
 
@@ -85,3 +83,18 @@ class Local:
     def close(self) -> None:
         """End all jobs."""
         self.end(list(self._jobs))
+
+
+@contextmanager
+def _to_inherit() -> Iterator[None]:
+    """Start processes that look for modules where this one does, see `interpreter`, and do not hear of Ctrl-C, which
+    reaches the whole group of processes and is for the coordinator alone."""
+    safe = {} if SAFE in os.environ or "-P" not in interpreter() else {SAFE: "1"}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(safe)
+    try:
+        yield
+    finally:
+        for name in safe:
+            del os.environ[name]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 
 ANSWER = 60.0  # seconds that a command of Slurm may take
 ENDED = {
@@ -36,11 +37,16 @@ def sacct(job: str) -> str:
     return "" if told is None else (told.split() or [""])[0]  # CANCELLED is followed by whose wish that was
 
 
-def scancel(name: str = "", jobs: Iterable[str] = ()) -> None:
-    """End jobs at once: all of a name, or some by number."""
-    numbers = list(jobs)
-    if name or numbers:
-        _told("scancel", *([f"--name={name}"] if name else []), *numbers)
+def scancel(name: str = "", jobs: Iterable[str] = (), *, patience: float = ANSWER) -> None:
+    """End jobs at once: all of a name, or some by number. After `patience` seconds nobody waits for it any more."""
+    which = [*([f"--name={name}"] if name else []), *jobs]
+    if which:
+        nothing = subprocess.DEVNULL
+        with suppress(OSError, subprocess.TimeoutExpired):
+            # A session of its own: a second Ctrl-C is not to end it.
+            subprocess.Popen(
+                ["scancel", *which], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+            ).wait(patience)
 
 
 def _told(*command: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from robustreg.engines import WorkerLostError
+from robustreg.engines.elsewhere import interpreter
 from robustreg.errors import printable
 
 from .cluster import RefusedError, late, lost
@@ -17,6 +19,7 @@ from .folder import Folder
 from .job import do
 from .scheduler import ENDED, LATE, sacct, scancel, squeue
 
+LEAVING = 0.8  # seconds that an end may wait for Slurm to cancel jobs
 SLACK = 90.0  # seconds by which Slurm and a job may differ about how long it ran
 
 
@@ -56,7 +59,7 @@ class Slurm:
         self._folder, self._wishes = folder, wishes
         self._states: dict[str, str] = {}
         self._any = False
-        self._executor = submitit.SlurmExecutor(folder.path)
+        self._executor = submitit.SlurmExecutor(folder.path, python=shlex.join(interpreter()))
         # A job that Slurm starts again by itself would do again what was handed in: the coordinator decides.
         again = {"no-requeue": True}
         self._executor.update_parameters(
@@ -96,4 +99,4 @@ class Slurm:
     def close(self) -> None:
         """Cancel all jobs of this engine."""
         if self._any:  # those which this does not reach end themselves, once the folder is gone
-            scancel(self._folder.name)
+            scancel(self._folder.name, patience=LEAVING)
