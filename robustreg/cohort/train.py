@@ -46,8 +46,7 @@ def train_many(
         device: a torch device.
         task: "classification" or "regression".
         together: train in stacked steps or one after the other; None takes what a short trial finds faster.
-        processes: how many processes share the runs, each with one thread; this one alone where no process can be
-            forked. One a core pays for small networks, which keep a core busy and no more.
+        processes: see `train_cohort`.
         recipe: how to train; `settings` replaces single fields of it (`epochs=`, `learning_rate=` ...).
 
     Raises:
@@ -64,34 +63,7 @@ def train_many(
             torch.manual_seed(int(fold(seed_key(seed), "weights")))
             members.append(Member(make_model(), chosen, splits, seed))
     recipe = (recipe or Recipe()).changed(**settings)
-    how: dict[str, Any] = {"device": device, "task": task, "together": together, "recipe": recipe}
-    if processes < 1:
-        raise UsageError(f"processes must be at least 1, got {processes}")
-    parts = [part for at in range(processes) if (part := range(at, len(members), processes))]
-    if len(parts) < 2 or local.problem():
-        return train_cohort(members, **how)
-    return _on_processes(members, parts, how)
-
-
-def _on_processes(members: Sequence[Member], parts: Sequence[range], how: dict[str, Any]) -> list[Run]:
-    def work(note: Callable[[Any], None], part: range) -> Iterator[tuple[range, list[Run]]]:
-        yield part, train_cohort([members[at] for at in part], **how)
-
-    found: dict[int, Run] = {}
-    engine = local.start(work, lambda task, note: None, workers=len(parts))
-    try:
-        left = {engine.submit(part) for part in parts}
-        while left:
-            event = engine.wait()
-            if event.error is not None:
-                raise event.error
-            if event.over:
-                left.remove(event.task)
-            else:
-                found |= zip(*event.result, strict=True)
-    finally:
-        engine.close()
-    return [found[at] for at in range(len(members))]
+    return train_cohort(members, recipe=recipe, device=device, task=task, together=together, processes=processes)
 
 
 def train_cohort(
@@ -101,6 +73,7 @@ def train_cohort(
     device: str = "cpu",
     task: str = "classification",
     together: bool | None = None,
+    processes: int = 1,
     on_epoch: Callable[[float], None] | None = None,
 ) -> list[Run]:
     """Train all members under one recipe and return their runs, in order.
@@ -114,11 +87,19 @@ def train_cohort(
         device: a torch device.
         task: "classification" or "regression".
         together: see `train_many`.
-        on_epoch: called now and then with the share of all epochs that is done.
+        processes: how many processes share the runs, each with one thread; this one alone where no process can be
+            forked. One a core pays for small networks, which keep a core busy and no more.
+        on_epoch: called now and then with the share of all epochs that is done; by this process alone.
 
     Raises:
         UsageError, PluginError: as `train` does.
     """
+    if processes < 1:
+        raise UsageError(f"processes must be at least 1, got {processes}")
+    shares = [share for at in range(processes) if (share := range(at, len(members), processes))]
+    if len(shares) > 1 and not local.problem():
+        how: dict[str, Any] = {"recipe": recipe, "device": device, "task": task, "together": together}
+        return _on_processes(members, shares, how)
     for member in members:
         checked(member.model, member.regularizers, member.splits)
     told = on_epoch or (lambda share: None)
@@ -146,6 +127,27 @@ def train_cohort(
                 run.note = note
             runs |= dict(zip(some, found, strict=True))
     return [runs[at] for at in range(len(members))]
+
+
+def _on_processes(members: Sequence[Member], parts: Sequence[range], how: dict[str, Any]) -> list[Run]:
+    def work(note: Callable[[Any], None], part: range) -> Iterator[tuple[range, list[Run]]]:
+        yield part, train_cohort([members[at] for at in part], **how)
+
+    found: dict[int, Run] = {}
+    engine = local.start(work, lambda task, note: None, workers=len(parts))
+    try:
+        left = {engine.submit(part) for part in parts}
+        while left:
+            event = engine.wait()
+            if event.error is not None:
+                raise event.error
+            if event.over:
+                left.remove(event.task)
+            else:
+                found |= zip(*event.result, strict=True)
+    finally:
+        engine.close()
+    return [found[at] for at in range(len(members))]
 
 
 def _alone(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..cohort import Member, train_cohort
 from ..data import Splits
-from ..engines import cores, local
+from ..engines import cores
 from ..models import count_parameters
 from ..noise import fold, seed_key
 from ..plugins import Catalogue
@@ -98,34 +97,8 @@ def _with_snapshots(members: Sequence[Member], rules: Recipe, every: int) -> lis
 
 def _together(members: Sequence[Member], rules: Recipe) -> list[SeedResult]:
     """All runs, on as many processes as there are cores, each process its share in one stack."""
-    count = min(cores(), len(members))
-    shares = [range(at, len(members), count) for at in range(count)]
-
-    def work(note: Callable[[Any], None], share: range) -> Iterator[tuple[range, list[SeedResult]]]:
-        some = [members[at] for at in share]
-        runs = train_cohort(some, recipe=rules, task="regression")
-        yield share, [_result(run, one.splits) for run, one in zip(runs, some, strict=True)]
-
-    found: dict[int, SeedResult] = {}
-    if len(shares) < 2 or local.problem():
-        for share in shares:
-            for places, results in work(lambda said: None, share):
-                found |= zip(places, results, strict=True)
-        return [found[at] for at in range(len(members))]
-    engine = local.start(work, lambda task, note: None, workers=len(shares))
-    try:
-        left = {engine.submit(share) for share in shares}
-        while left:
-            event = engine.wait()
-            if event.error is not None:
-                raise event.error
-            if event.over:
-                left.remove(event.task)
-            else:
-                found |= zip(*event.result, strict=True)
-    finally:
-        engine.close()
-    return [found[at] for at in range(len(members))]
+    runs = train_cohort(members, recipe=rules, task="regression", processes=cores())
+    return [_result(run, one.splits) for run, one in zip(runs, members, strict=True)]
 
 
 def _result(run: Run, splits: Splits, snapshots: tuple[Snapshot, ...] = ()) -> SeedResult:
