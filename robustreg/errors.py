@@ -42,8 +42,11 @@ class DiskFullError(RobustregError):
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the closest known name, or an empty string."""
-    close = get_close_matches(wrong, list(known), n=1)
+    """Return `` Did you mean 'x'?`` for the known name that is closest, or the shortest that begins so, or nothing."""
+    names = list(known)
+    close = get_close_matches(wrong, names, n=1) or sorted(
+        (one for one in names if wrong and one.startswith(wrong)), key=len
+    )
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

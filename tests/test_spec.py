@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from robustreg.errors import UsageError
+from robustreg.errors import UsageError, suggest
 from robustreg.spec import LONGEST, NOWHERE, Range, Ratio, Setting, Spec, Term, expand, mark, parse, parse_term
 
 ACCEPTED = {
@@ -369,3 +369,12 @@ def test_reading_a_spec_imports_neither_torch_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("pgd", "pgd_training"), ("drpout", "dropout"), ("early", "early_stopping"), ("", ""), ("xyzzy", "")],
+)
+def test_a_name_that_is_close_or_begun_is_suggested(typed: str, hint: str) -> None:
+    known = ["pgd_training", "fgsm_training", "pgd_training_warmed_up", "dropout", "early_stopping", "l1"]
+    assert suggest(typed, known) == (f" Did you mean {hint!r}?" if hint else "")
