@@ -98,9 +98,10 @@ def learning_chain(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[st
         network: one of them.
         tensors: `(K, ...)` values of every parameter and buffer, by name.
     """
-    layers, names = _layers(network), {layer: name for name, layer in network.named_modules()}
+    names = {layer: name for name, layer in network.named_modules()}
+    layers = None if any(one._forward_pre_hooks for one in names) else _layers(network)
     for layer in layers or ():
-        if layer._forward_pre_hooks or type(layer) in DROPPING or any(layer.children()):
+        if type(layer) in DROPPING or any(layer.children()):
             return None
         buffers = [tensors[f"{names[layer]}.{name}"] for name, _ in layer.named_buffers()]
         if any(not torch.equal(rows, rows[:1].expand_as(rows)) for rows in buffers):  # the layer acts for all

@@ -63,8 +63,22 @@ def test_a_relu_in_place_touches_nothing_but_what_the_chain_has_made():
         lambda one: one[2].register_forward_pre_hook(lambda *_: None),
         lambda one: setattr(one[2], "forward", nn.Linear(16, 10).forward),
         lambda one: one[2].add_module("more", nn.Identity()),
+        lambda one: one[0].register_forward_pre_hook(lambda _, given: (given[0] * 0.1,)),
+        lambda one: one.register_forward_pre_hook(lambda _, given: (given[0] * 0.1,)),
+        lambda one: one[0].register_forward_hook(lambda *_: None),
     ],
-    ids=["dropout", "keyed dropout", "batchnorm", "hook", "pre-hook", "own forward", "child"],
+    ids=[
+        "dropout",
+        "keyed dropout",
+        "batchnorm",
+        "hook",
+        "pre-hook",
+        "own forward",
+        "child",
+        "pre-hook of a part",
+        "pre-hook of all",
+        "hook of a part",
+    ],
 )
 def test_what_draws_noise_or_does_something_unknown_is_no_chain_to_learn_in(change):
     networks = [net() for _ in range(RUNS)]
@@ -120,10 +134,13 @@ def test_scores_are_those_of_argmax_and_logsumexp_also_where_logits_are_equal(sh
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randint(-2, 3, (*shape, 6), generator=generator).double()  # full of ties
     outputs[..., :3, :] = 0.0
+    outputs[..., 3, 1:4] = torch.inf
     y = torch.randint(0, 6, shape, generator=generator)
     seen = scores(outputs, y, "classification")
     wanted = -outputs.log_softmax(-1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    torch.testing.assert_close(seen["nll"], wanted.mean(-1))
+    finite = [at for at in range(shape[-1]) if at != 3]
+    torch.testing.assert_close(scores(outputs[..., finite, :], y[..., finite], "classification")["nll"],
+                               wanted[..., finite].mean(-1))  # fmt: skip
     assert torch.equal(seen["accuracy"], (outputs.argmax(-1) == y).float().mean(-1))
 
 
