@@ -248,6 +248,15 @@ def test_another_number_of_processes_than_was_asked_for_is_refused_with_both_num
         pass
 
 
+def test_a_place_to_meet_that_is_not_told_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    for name in ("MASTER_PORT", "ROBUSTREG_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="MASTER_PORT one is not"), joined(2):
+        pass
+
+
 # The command ------------------------------------------------------------------------------------------------------
 
 

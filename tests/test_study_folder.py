@@ -218,6 +218,15 @@ def test_the_lock_of_another_machine_is_taken_over_only_when_told_so(study, caps
     assert status_of(study).holder is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="process namespaces are a matter of Linux")
+def test_a_holder_in_another_container_of_this_machine_cannot_be_asked(study, capsys):
+    boot, processes, began = Holder.me().started.split()
+    hold(study, started=f"{boot} {processes}9 {began}")
+    assert status_of(study).running is None
+    code, said = document(capsys, "resume", study, "--no-figures")
+    assert code == 5 and "--take-over" in said["error"]["message"]
+
+
 def test_the_start_of_a_process_tells_it_from_all_others():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:

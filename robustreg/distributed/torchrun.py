@@ -14,6 +14,7 @@ from .collective import together
 from .world import ALONE, World
 
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun tells each process of itself
+MEETING = ("MASTER_ADDR", "MASTER_PORT")  # and of where they meet
 STORE = "ROBUSTREG_STORE"  # a file where processes meet that `train --nproc` has started; torchrun itself says where
 
 
@@ -51,6 +52,11 @@ def joined(nproc: int | None = None, device: str = "cpu") -> Iterator[World]:
             )
         here = torch.device("cuda", local)
         torch.cuda.set_device(here)
+    if not os.environ.get(STORE) and not all(name in os.environ for name in MEETING):
+        raise UsageError(
+            f"{', '.join(TOLD)} are set, and of {' and '.join(MEETING)} one is not: start the processes by torchrun or"
+            " --nproc, which set all, or take the first ones out of the environment for a run of this process alone"
+        )
     gpu, meet = here if here.type == "cuda" else None, os.environ.get(STORE)
     where = f"file://{meet}" if meet else "env://"
     with together():

@@ -36,8 +36,10 @@ class Holder:
 
     @property
     def runs(self) -> bool | None:
-        """Whether the process is alive; None for one on another machine, which cannot be asked."""
-        if self.host != socket.gethostname():
+        """Whether the process is alive; None for one on another machine or in another container, which cannot be
+        asked: there the number means another process.
+        """
+        if self.host != socket.gethostname() or _elsewhere(self.started):
             return None
         return start_of(self.pid) == self.started
 
@@ -61,12 +63,25 @@ def start_of(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return None if fields[0] in "ZX" else f"{_here()} {fields[_START]}"
         except OSError:
             return None
-        return None if fields[0] in "ZX" else f"{boot} {fields[_START]}"
     try:
         told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return told.stdout.strip() or None
     except OSError:
         return None
+
+
+def _here() -> str:
+    """Since when this machine runs, and among which of its processes this one counts."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _elsewhere(started: str) -> bool:
+    """Whether a text of `start_of` is of a process that runs beside those this one can see."""
+    try:
+        boot, processes = _here().split()
+    except OSError:
+        return False
+    return started.startswith(f"{boot} ") and started.split()[1] != processes

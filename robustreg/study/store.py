@@ -185,6 +185,6 @@ def _advice(folder: Path, runs: bool | None) -> str:
     if runs:
         return f"Wait for it, or look at it: robustreg status {shlex.quote(str(folder))}"
     return (
-        "That is another machine, which cannot be asked whether it still runs; if it does not, take over:"
+        "That is another machine or container, which cannot be asked whether it still runs; if it does not, take over:"
         f" robustreg resume {shlex.quote(str(folder))} --take-over"
     )
