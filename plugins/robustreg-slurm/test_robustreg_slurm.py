@@ -6,6 +6,7 @@ import errno
 import hashlib
 import inspect
 import json
+import math
 import os
 import pickle
 import re
@@ -669,6 +670,29 @@ def test_jobs_import_nothing_from_the_folder_that_the_command_was_started_in(
     assert "PYTHONSAFEPATH" not in os.environ
 
 
+def test_a_file_system_that_is_silent_for_a_while_costs_no_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has ended meanwhile is judged when what it has handed in can be seen; some day it is enough."""
+    engine = local(jobs=1)
+    number = engine.submit("count", 2)
+    listed, silent = os.listdir, time.monotonic() + 3
+
+    def fickle(path: Any) -> list[str]:
+        if time.monotonic() < silent and Path(path) == engine._folder.desk:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", fickle)
+    assert [event.result[0] for event in everything(engine, 1)[number][:-1]] == [0, 1]
+    assert time.monotonic() > silent
+    engine.submit("sleep", 60)
+    monkeypatch.setattr("robustreg_slurm.folder.DEAF", 0.2)
+    silent = math.inf
+    with pytest.raises(StoreError, match="Stale file handle"):
+        everything(engine, 1)
+    monkeypatch.undo()
+    engine.close()
+
+
 def test_a_job_that_slurm_starts_again_does_nothing(cluster: Fake) -> None:
     """Its first try may have left results; the coordinator decides."""
     engine = slurm(jobs=1)
@@ -677,7 +701,7 @@ def test_a_job_that_slurm_starts_again_does_nothing(cluster: Fake) -> None:
     environment = {**os.environ, "SLURM_JOB_ID": "41", "SLURM_PROCID": "0"}
     script = ["bash", str(cluster.root / "41.sh")]
     assert subprocess.run(script, env=environment, cwd=cluster.root, timeout=30, check=True).returncode == 0
-    names = engine._folder.names()
+    names = engine._folder.names() or ()
     assert {name for name in names if not name.endswith(".partial")} == {f"{number}.begun", f"{number}.ready"}
     engine.close()
 

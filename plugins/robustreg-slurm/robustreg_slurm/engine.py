@@ -145,6 +145,8 @@ class Jobs:
                 # From this answer on, so that a verdict waits for the next one: Slurm may not know a job yet.
                 task.ended = (task.ended or self._asked) if task.job in ended else None
         names = self._folder.names()
+        if names is None:  # and nobody is judged by what cannot be seen
+            return
         for task in list(self._tasks.values()):
             try:
                 self._read(task, names)

@@ -20,6 +20,7 @@ from robustreg.study.lock import Holder
 from .scheduler import scancel
 
 BEAT = 20.0  # seconds between two signs of life of the coordinator
+DEAF = 300.0  # seconds without an answer of the file system after which the coordinator gives up
 GIVEN_UP = 3600.0  # seconds without one after which files of a coordinator on another machine are swept
 HOLDER, HEART, WORK = "coordinator.json", "heartbeat", "work"
 PREFIX = "robustreg-"
@@ -54,6 +55,7 @@ class Folder:
             self.desk.mkdir(mode=0o700)
             write_whole(self.path / HOLDER, json.dumps({**vars(self.holder), "cluster": cluster}).encode())
             (self.path / HEART).touch()
+        self._answered = time.monotonic()
         self._quiet = threading.Event()
         self._heart = threading.Thread(target=self._live, name="heartbeat", daemon=True)
         self._heart.start()
@@ -63,11 +65,22 @@ class Folder:
             with suppress(OSError):  # a file system that does not answer now may do so at the next beat
                 os.utime(self.path / HEART)
 
-    def names(self) -> set[str]:
-        """Return the names of what jobs have handed in so far."""
-        with on_disk(self.desk):
+    def names(self) -> set[str] | None:
+        """Return the names of what jobs have handed in so far; None while the file system does not answer.
+
+        Raises:
+            StoreError: when it has not answered for `DEAF` seconds.
+        """
+        try:
             os.chmod(self.desk, 0o700)  # a change of the folder makes NFS ask its server for what is in it
-            return set(os.listdir(self.desk))
+            names = set(os.listdir(self.desk))
+        except OSError:
+            with on_disk(self.desk):
+                if time.monotonic() - self._answered > DEAF:
+                    raise
+            return None
+        self._answered = time.monotonic()
+        return names
 
     def remove(self) -> None:
         """Remove the folder, and the one around it where nothing else is in it."""
