@@ -185,7 +185,7 @@ class Objective(nn.Module):
         The same but for rounding, and a third of the time on thousands of short rows.
         """
         if self.task == "regression":
-            return F.mse_loss(outputs, y, reduction="none").flatten(1).mean(1)
+            return (outputs - y).square().flatten(1).mean(1)
         return (outputs.logsumexp(-1) - (y * outputs).sum(-1)).mean(-1)
 
     def rows(self, x: Tensor, y: Tensor) -> Tensor:
