@@ -81,9 +81,7 @@ def scores(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
     top, own = outputs.amax(-1), outputs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     total = (outputs - top.unsqueeze(-1)).exp_().sum(-1)
     right = own == top
-    tied = right & ~(
-        total < 2
-    )  # perhaps, and where several are infinite: then the first of the largest is what the network says
+    tied = right & ~(total < 2)  # perhaps, or several are infinite: then the network says the first of the largest
     if tied.any():
         right[tied] = outputs[tied].argmax(-1) == y[tied]
     return {"accuracy": right.float().mean(-1), "nll": (total.log_() + (top - own)).mean(-1)}

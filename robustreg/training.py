@@ -94,9 +94,8 @@ def epochs(
         objective.across = world.across
         step_key = fold(key, "step")
         while session.running:
-            seed_torch(
-                fold(world.own(fold(key, "torch")), session.epoch), device
-            )  # for modules that use torch's own stream
+            # For modules that use torch's own stream.
+            seed_torch(fold(world.own(fold(key, "torch")), session.epoch), device)
             objective.network.train()
             seen: dict[str, list[tuple[Tensor, float]]] = {}
             images, order = session.images(data), session.order(len(data))
