@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib import metadata
+from operator import itemgetter
 from typing import Any
 
 import pluggy
@@ -28,9 +30,9 @@ def check_hooks(members: Iterable[Regularizer], task: str = "classification") ->
     training_hooks(list(members), task)
 
 
-def training_hooks(members: list[Regularizer], task: str) -> dict[str, list[Call]]:
-    """Register the regularizers of one run; return the implementations of each hook in the order the user gave."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+def training_hooks(members: list[Regularizer], task: str) -> dict[str, Hook]:
+    """Register the regularizers of one run; return every hook with its implementations in the order the user gave."""
+    manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.Training)
     for member in reversed(members):
         if not isinstance(member, Regularizer):
@@ -53,43 +55,80 @@ def training_hooks(members: list[Regularizer], task: str) -> dict[str, list[Call
         for caller in manager.get_hookcallers(member) or ():
             if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
                 raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
-    return {name: _calls(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
+    return {name: Hook(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
 
 
-def _calls(hook: HookCaller) -> list[Call]:
-    """The implementations of a hook in call order."""
-    impls = hook.get_hookimpls()[::-1]
-    # pluggy calls the last ones latest first; here they too run in the order the user gave.
-    ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
-    return [Call(impl, hook.name) for impl in ordered]
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks only where a regularizer may have one, and not in the hundred methods that any module has."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        """Return the marks of an implementation; None of all else."""
+        own = vars(plugin)
+        found = own[name] if name in own else getattr(type(plugin), name, None)
+        if not callable(found) or found is getattr(Regularizer, name, None):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
-class Call:
-    """One implementation of a training hook: what it takes, and what it may return."""
+class Hook:
+    """A training hook: its implementations in call order, called one after the other."""
 
-    def __init__(self, impl: HookImpl, hook: str) -> None:
-        self.function, self.hook = impl.function, hook
-        owner: Any = impl.plugin
-        self.owner, self._name = owner, owner.name
-        # What has a default is taken, too, where the hook knows it.
-        named = [name for name in impl.kwargnames if name in _ARGUMENTS[hook]]
-        self.takes = (*impl.argnames, *named)
-        self._places, self._named, self._draws = impl.argnames, named, "rng" in self.takes
+    def __init__(self, hook: HookCaller) -> None:
+        impls = hook.get_hookimpls()[::-1]
+        # pluggy calls the last ones latest first; here they too run in the order the user gave.
+        ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
+        self.calls = [Call(impl, hook.name) for impl in ordered]
+        self.takes = {name for call in self.calls for name in call.takes}
 
-    def __call__(self, rng: Rng | None, known: dict[str, Any]) -> Any:
-        """Return what it returns, given what it takes of what is known; a PluginError names it when it fails."""
-        if self._draws and rng is not None:
-            known["rng"] = rng.split(self._name)  # its own noise, whoever else draws
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def answers(self, known: dict[str, Any], rng: Rng | None = None) -> Iterator[tuple[Call, Any]]:
+        """Call every implementation with what it takes of what is known; yield those that answer, and their answers.
+
+        What the caller puts into `known` meanwhile is what the next implementation is given. Each has noise of its
+        own, split off `rng` by its name, whoever else draws. A PluginError names the one that fails.
+        """
+        # A step of a small network is short, and most answer nothing in it: asking them must cost next to nothing.
+        call: Any
         try:
-            places = [known[name] for name in self._places]
-            if not self._named:
-                return self.function(*places)
-            return self.function(*places, **{name: known[name] for name in self._named})
+            for call in self.calls:
+                if call.draws and rng is not None:
+                    known["rng"] = rng.split(call.name, call.noise)
+                answer = call.function(*call.arguments(known))
+                if answer is not None:
+                    yield call, answer
         except RobustregError:
             raise
         except (Exception, SystemExit) as error:  # a plugin must not end the program
             what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{_who(self.owner)} failed in {self.hook}(): {what}") from error
+            raise PluginError(f"{_who(call.owner)} failed in {call.hook}(): {what}") from error
+
+
+class Call:
+    """One implementation of a training hook: what it takes, and what it may return.
+
+    Attributes:
+        function: the method of the regularizer.
+        owner: the regularizer.
+        name: its name.
+        hook: the name of the hook.
+        takes: the names of its arguments.
+        arguments: picks them, in their order, from a dict of all that is known.
+        draws: whether it takes noise.
+        noise: to be made the noise of a step.
+    """
+
+    def __init__(self, impl: HookImpl, hook: str) -> None:
+        owner: Any = impl.plugin
+        self.function, self.hook, self.owner, self.name = impl.function, hook, owner, owner.name
+        # What has a default is taken, too, where the hook knows it.
+        named = [name for name in impl.kwargnames if name in _ARGUMENTS[hook]]
+        if named:
+            self.function = partial(_named, impl.function, len(impl.argnames), named)
+        self.takes = (*impl.argnames, *named)
+        self.arguments = partial(_picked, self.takes) if len(self.takes) < 2 else itemgetter(*self.takes)
+        self.draws, self.noise = "rng" in self.takes, Rng(0)
 
     def expect(self, value: Any, kind: type | tuple[type, ...]) -> Any:
         """Return the value it gave; a PluginError unless that is None or of the right kind."""
@@ -98,12 +137,6 @@ class Call:
             got = type(value).__name__
             raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {wanted} or None, got {got}")
         return value
-
-    def next(self, model: nn.Module, **known: Any) -> nn.Module:
-        """Return the network that it puts in the place of `model`."""
-        # Compared with None, because an empty container of modules is false.
-        found = self.expect(self(None, {**known, "model": model}), nn.Module)
-        return model if found is None else found
 
     def pair(self, value: Any, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Return the images and labels it gave; `count` of each, if that is said."""
@@ -136,6 +169,14 @@ class Call:
                 shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
                 raise PluginError(f"{_who(self.owner)}: the penalty {name!r} must be a scalar tensor, got {shape}")
             terms[name] = term
+
+
+def _picked(names: tuple[str, ...], known: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(known[name] for name in names)
+
+
+def _named(function: Callable[..., Any], places: int, names: list[str], *values: Any) -> Any:
+    return function(*values[:places], **dict(zip(names, values[places:], strict=True)))
 
 
 def plain(value: Any) -> Any:

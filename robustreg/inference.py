@@ -24,9 +24,10 @@ def untraced(model: nn.Module) -> Iterator[nn.Module]:
     """
     modules = list(model.modules())
     modes = [module.training for module in modules]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = list(model.parameters())
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
-    cuda = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
+    cuda = sorted({parameter.device.index for parameter in parameters if parameter.is_cuda})
     with torch.random.fork_rng(devices=cuda):
         try:
             if any(modes):
@@ -56,15 +57,12 @@ def logits(model: nn.Module, split: Split) -> Tensor:
 
 def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
     """Return the `logits` of each of several splits."""
-    device = device_of(model)
+    device, found = device_of(model), []
     with untraced(model), torch.inference_mode():
-        return [
-            torch.cat(
-                [model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)]
-                or [torch.empty(0, 1, device=device)]
-            )
-            for split in splits
-        ]
+        for split in splits:
+            said = [model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)]
+            found.append(said[0] if len(said) == 1 else torch.cat(said or [torch.empty(0, 1, device=device)]))
+    return found
 
 
 def scores(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
@@ -75,8 +73,13 @@ def scores(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
         y: `(..., n)` int64 labels, or targets of the shape of the outputs.
         task: "classification" or "regression".
     """
+    return {name: values.mean(-1) for name, values in judged(outputs, y, task).items()}
+
+
+def judged(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
+    """Return of each image, `(..., n)`, what `scores` are the means of."""
     if task == "regression":
-        return {"error": (outputs - y).square().flatten(-2).mean(-1)}
+        return {"error": (outputs - y).square().mean(-1)}
     # Neither log_softmax nor argmax: of rows as short as a few classes they take several times as long.
     top, own = outputs.amax(-1), outputs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     total = (outputs - top.unsqueeze(-1)).exp_().sum(-1)
@@ -84,7 +87,7 @@ def scores(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
     tied = right & ~(total < 2)  # perhaps, or several are infinite: then the network says the first of the largest
     if tied.any():
         right[tied] = outputs[tied].argmax(-1) == y[tied]
-    return {"accuracy": right.float().mean(-1), "nll": (total.log_() + (top - own)).mean(-1)}
+    return {"accuracy": right.float(), "nll": total.log_() + (top - own)}
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -59,30 +59,27 @@ class Objective(nn.Module):
         self.stacked = False  # whether it is called for many runs at once
         self.passes = 0  # of the network, those that regularizers ask for included
         self.across: Callable[[Weights], Weights] | None = None  # for gradients of the loss that processes share
-        self._classes: int | None = None
+        self._certain: Tensor | None = None  # the row that says each class
         self._places: list[tuple[str, dict[str, nn.Parameter | None], str]] | None = None
         members = list(regularizers)
         self._hooks = training_hooks(members, task)
-        taken = {name for hook in ("batch", "weights", "penalty") for call in self._hooks[hook] for name in call.takes}
+        taken = {name for hook in ("batch", "weights", "penalty") for name in self._hooks[hook].takes}
         self._looks_at_rows = bool(taken & {"y", "loss"})
         self._looks_at_params = "params" in taken or bool(self._hooks["weights"])
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
-        for call in self._hooks["prepare"]:
-            model = call.next(model, fit=fit or _no_fit)
-        self.network = model
+        self.network = self._next("prepare", model, fit=fit or _no_fit)
         self._noisy = noisy_layers(model)
 
     def has(self, hook: str, takes: str | None = None) -> bool:
         """Return whether a regularizer implements this training hook, and with this argument."""
-        return any(takes is None or takes in call.takes for call in self._hooks[hook])
+        found = self._hooks[hook]
+        return bool(found) if takes is None else takes in found.takes
 
     def before_epoch(self, x: Tensor, y: Tensor, epoch: int, key: Key) -> tuple[Tensor, Tensor]:
         """Return the training set to learn from in an epoch: `x` and `y` passed through every `before_epoch` hook."""
-        rng = Rng(key, x.device)
-        for call in self._hooks["before_epoch"]:
-            changed = call(rng, {"epoch": epoch, "x": x, "y": y})
-            if changed is not None:
-                x, y = call.pair(changed, len(x))
+        known = {"epoch": epoch, "x": x, "y": y}
+        for call, changed in self._hooks["before_epoch"].answers(known, Rng(key, x.device)):
+            known["x"], known["y"] = x, y = call.pair(changed, len(x))
         return x, y
 
     def forward(self, x: Tensor, y: Tensor, key: Key, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -116,24 +113,20 @@ class Objective(nn.Module):
     def learned_from(self, x: Tensor, y: Tensor, key: Key, progress: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return the batch to learn from in a step: images and rows, passed through every `batch` hook."""
         if self._hooks["batch"]:
-            rng, known = Rng(key, x.device), {**self._known(progress), "x": x, "y": y}
-            for call in self._hooks["batch"]:
-                changed = call(rng, known)
-                if changed is not None:
-                    known["x"], known["y"] = x, y = call.pair(changed)
+            known = {**self._known(progress), "x": x, "y": y}
+            for call, changed in self._hooks["batch"].answers(known, Rng(key, x.device)):
+                known["x"], known["y"] = x, y = call.pair(changed)
         return x, y
 
     def penalties(self, x: Tensor, y: Tensor, logits: Tensor, key: Key, progress: float = 1.0) -> dict[str, Tensor]:
         """Return the named terms that `penalty` hooks add to the loss of a step."""
         terms: dict[str, Tensor] = {}
         if self._hooks["penalty"]:
-            rng, known = Rng(key, x.device), {**self._known(progress), "x": x, "y": y, "logits": logits}
+            known = {**self._known(progress), "x": x, "y": y, "logits": logits}
             if self._looks_at_params:
                 known["params"] = self.parameters_now()
-            for call in self._hooks["penalty"]:
-                added = call(rng, known)
-                if added is not None:
-                    call.merge(terms, added, BASE_TERM)
+            for call, added in self._hooks["penalty"].answers(known, Rng(key, x.device)):
+                call.merge(terms, added, BASE_TERM)
         return terms
 
     def _known(self, progress: float) -> dict[str, Any]:
@@ -165,9 +158,16 @@ class Objective(nn.Module):
 
     def _chain(self, hook: str, rng: Rng, known: dict[str, Any], what: str) -> Weights:
         """Pass `known[what]`, tensors by name, through the implementations of a hook."""
-        for call in self._hooks[hook]:
-            known[what] = call.replaced(known[what], call(rng, known))
+        for call, given in self._hooks[hook].answers(known, rng):
+            known[what] = call.replaced(known[what], given)
         return known[what]
+
+    def _next(self, hook: str, model: nn.Module, **known: Any) -> nn.Module:
+        """Pass a network through the implementations of a hook."""
+        known["model"] = model
+        for call, given in self._hooks[hook].answers(known):
+            known["model"] = call.expect(given, nn.Module)
+        return known["model"]
 
     def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss of `(batch, outputs)` against rows of the same shape, or labels, before any penalty."""
@@ -192,33 +192,29 @@ class Objective(nn.Module):
         """Return what `y` says of `x` as rows: `(batch,)` labels as distributions; rows and targets as they are."""
         if self.task == "regression" or y.ndim > 1:
             return y
-        if self._classes is None:
+        if self._certain is None or self._certain.dtype != x.dtype or self._certain.device != y.device:
             # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
             with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
-                self._classes = self._outputs(x[:2]).shape[-1]
-        return (y.unsqueeze(-1) == torch.arange(self._classes, device=y.device)).to(x.dtype)
+                classes = self._outputs(x[:2]).shape[-1]
+            self._certain = torch.eye(classes, dtype=x.dtype, device=y.device)
+        return self._certain.index_select(0, y)
 
     def learning_rate(self, progress: float, base: float) -> float:
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
-        factor, known = 1.0, {"progress": progress, "base": base}
-        for call in self._hooks["learning_rate"]:
-            given = call(None, known)
-            if given is not None:
-                factor *= float(call.expect(plain(given), (int, float)))
+        factor = 1.0
+        for call, given in self._hooks["learning_rate"].answers({"progress": progress, "base": base}):
+            factor *= float(call.expect(plain(given), (int, float)))
         return factor
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float], val: Split | None = None) -> bool:
         """Tell every regularizer that an epoch ended; return whether any wants to stop."""
         known = {"epoch": epoch, "metrics": metrics, "model": self.network, "val": val}
-        answers = [call.expect(plain(call(None, known)), bool) for call in self._hooks["after_epoch"]]
+        answers = [call.expect(plain(given), bool) for call, given in self._hooks["after_epoch"].answers(known)]
         return any(answers)
 
     def finish(self, train: Split | None = None) -> nn.Module:
         """Return the network to keep: after training on `train`, passed through every `finish` hook."""
-        model = self.network
-        for call in self._hooks["finish"]:
-            model = call.next(model, train=train)
-        return model
+        return self._next("finish", self.network, train=train)
 
     def parameters_now(self) -> dict[str, Tensor]:
         """Return the tensors that stand in the place of the network's parameters, by name."""

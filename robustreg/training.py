@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .distributed import ALONE, World
 from .errors import UsageError
-from .inference import scores
+from .inference import judged
 from .noise import fold
 from .objective import Objective
 from .recipe import Recipe
@@ -154,9 +154,11 @@ def checked(model: object, regularizers: object, splits: object) -> list[Regular
 def look(objective: Objective, parts: Mapping[str, Split], world: World = ALONE) -> dict[str, float]:
     """Return the metrics of the network in evaluation mode on un-augmented data, as `train_accuracy`."""
     found = {"frobenius_norm": sum(norm**2 for norm in norms(objective.network).values()) ** 0.5}
-    outputs = world.outputs(objective.network, parts.values())
-    for (name, split), said in zip(parts.items(), outputs, strict=True):
-        if len(split):
-            seen = scores(said, split.y.to(said.device), objective.task)
-            found |= {f"{name}_{key}": float(value) for key, value in seen.items()}
+    outputs = [one for one in world.outputs(objective.network, parts.values()) if len(one)]
+    names = [name for name, split in parts.items() if len(split)]
+    if names:
+        labels = torch.cat([parts[name].y.to(outputs[0].device) for name in names])
+        for key, values in judged(torch.cat(outputs), labels, objective.task).items():
+            for name, part in zip(names, values.split([len(one) for one in outputs]), strict=True):
+                found[f"{name}_{key}"] = float(part.mean())
     return found

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..noise import fold, seed_key
 from ..recipe import Recipe
 from ..regularizer import Regularizer
-from ..session import Run, Session
+from ..session import Run, Session, seed_torch
 from ..training import checked, train
 from .member import Member, alike, stack_of
 from .stack import Stack
@@ -60,7 +60,7 @@ def train_many(
     members = []
     for seed in range(seeds) if isinstance(seeds, int) else seeds:
         with torch.random.fork_rng():
-            torch.manual_seed(int(fold(seed_key(seed), "weights")))
+            seed_torch(fold(seed_key(seed), "weights"), device)
             members.append(Member(make_model(), chosen, splits, seed))
     recipe = (recipe or Recipe()).changed(**settings)
     return train_cohort(members, recipe=recipe, device=device, task=task, together=together, processes=processes)
