@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,29 +17,37 @@ EVALUATION_BATCH = 1000
 
 
 @contextmanager
-def untraced(model: nn.Module) -> Iterator[nn.Module]:
+def untraced(model: nn.Module, *, frozen: bool = True) -> Iterator[nn.Module]:
     """Put `model` in evaluation mode with frozen parameters, and restore every trace afterwards.
 
     Restored: the mode of every submodule (frozen BatchNorm layers keep theirs), `requires_grad` of every parameter,
     buffers that a forward pass changed, and torch's global random state. `.grad` is never written.
+
+    Args:
+        model: any network.
+        frozen: False leaves `requires_grad` alone, where no graph is made anyway.
     """
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
-    parameters = list(model.parameters())
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
-    cuda = sorted({parameter.device.index for parameter in parameters if parameter.is_cuda})
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (buffer, buffer._version, buffer.clone())
+        for module, _ in modes
+        for buffer in module._buffers.values()
+        if buffer is not None
+    ]
+    parameters = [one for module, _ in modes for one in module._parameters.values() if one is not None]
+    trainable = [one for one in parameters if one.requires_grad] if frozen else []
+    cuda = sorted({one.device.index for one in parameters if one.is_cuda})
     with torch.random.fork_rng(devices=cuda):
         try:
-            if any(modes):
+            if any(training for _, training in modes):
                 model.eval()
             for parameter in trainable:
                 parameter.requires_grad_(False)
             yield model
         finally:
-            for module, mode in zip(modules, modes, strict=True):
-                if module.training is not mode:
-                    module.training = mode
+            for module, training in modes:
+                if module.training is not training:
+                    module.training = training
             for parameter in trainable:
                 parameter.requires_grad_(True)
             with torch.no_grad():
@@ -58,7 +67,7 @@ def logits(model: nn.Module, split: Split) -> Tensor:
 def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
     """Return the `logits` of each of several splits."""
     device, found = device_of(model), []
-    with untraced(model), torch.inference_mode():
+    with untraced(model, frozen=False), torch.inference_mode():
         for split in splits:
             said = [model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)]
             found.append(said[0] if len(said) == 1 else torch.cat(said or [torch.empty(0, 1, device=device)]))
@@ -83,15 +92,13 @@ def judged(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
     # Neither log_softmax nor argmax: of rows as short as a few classes they take several times as long.
     top, own = outputs.amax(-1), outputs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     total = (outputs - top.unsqueeze(-1)).exp_().sum(-1)
-    right = own == top
-    tied = right & ~(total < 2)  # perhaps, or several are infinite: then the network says the first of the largest
-    if tied.any():
-        right[tied] = outputs[tied].argmax(-1) == y[tied]
-    return {"accuracy": right.float(), "nll": total.log_() + (top - own)}
+    right = (own == top).float()
+    if right.numel() and not (total * right).amax() < 2:  # tied, perhaps, or infinite: then it says the first of them
+        right *= outputs.argmax(-1) == y
+    return {"accuracy": right, "nll": total.log_().sub_(own.sub_(top))}
 
 
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of the first parameter or buffer; the CPU for a model that has none."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
