@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .data.split import Split
 
 EVALUATION_BATCH = 1000
+CONVOLVED_BATCH = 200  # on a CPU: what a convolution makes of more is memory that the system hands out and takes back
 
 
 @contextmanager
@@ -67,9 +68,11 @@ def logits(model: nn.Module, split: Split) -> Tensor:
 def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
     """Return the `logits` of each of several splits."""
     device, found = device_of(model), []
+    convolved = device.type == "cpu" and any(one.ndim > 2 for one in model.parameters())
+    size = CONVOLVED_BATCH if convolved else EVALUATION_BATCH
     with untraced(model, frozen=False), torch.inference_mode():
         for split in splits:
-            said = [model(x) for x, _ in split.batches(None, EVALUATION_BATCH, device)]
+            said = [model(x) for x, _ in split.batches(None, size, device)]
             found.append(said[0] if len(said) == 1 else torch.cat(said or [torch.empty(0, 1, device=device)]))
     return found
 
