@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .compiler import without_compiler
 from .errors import UsageError, suggest
 from .sgd import SGD
 
@@ -68,28 +67,10 @@ class Recipe:
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         settings |= {"momentum": self.momentum} if self.optimizer == "sgd" else {"betas": (self.momentum, 0.999)}
         tensors = [one for one in parameters if isinstance(one, Tensor)]
-        with _without_compiler():
+        with without_compiler():
             return OPTIMIZERS[self.optimizer](parameters, fused=bool(tensors) and fusible(tensors), **settings)
 
 
 def fusible(tensors: Sequence[Tensor]) -> bool:
     """Return whether torch can update all these tensors with one kernel."""
     return all(tensor.device.type in FUSED and tensor.is_floating_point() for tensor in tensors)
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Let an optimizer be made without torch's compiler being imported, which takes over a second in each process.
-
-    torch imports it only to mark a method of optimizers as one that is not compiled, and looks for the mark first.
-    Where torch does this otherwise, nothing but that second is lost.
-    """
-    method, mark = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None), "__dynamo_disable"
-    if method is None or "torch._dynamo" in sys.modules or hasattr(method, mark):
-        yield
-        return
-    setattr(method, mark, method)
-    try:
-        yield
-    finally:
-        delattr(method, mark)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .compiler import without_compiler
 from .distributed import ALONE, World
 from .errors import UsageError
 from .inference import judged
@@ -84,7 +85,7 @@ def epochs(
     data, val = splits.train.ready(device), splits.val.ready(device)
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), without_compiler():
         shared: dict[str, Any] = {"seed": seed, "device": device, "task": task}
         fit = teacher(splits, recipe, world=world, **shared)
         session = Session(model, regularizers, recipe, fit=fit, **shared)

@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports go from a line to lines above it. The core is what a training needs; it knows nothing but itself.
 LAYERS = (
     {"errors"},
-    {"hookspecs", "noise", "place", "sgd", "statistics"},
+    {"compiler", "hookspecs", "noise", "place", "sgd", "statistics"},
     {"inference", "layers", "manifest", "plugins", "reference", "regularizer", "spec", "states", "threat"},
     {"chain"},
     {"hooks", "attacks", "data", "distributed", "engines", "models", "recipe"},
@@ -47,6 +47,7 @@ CORE = {
     "hooks",
     "objective",
     "recipe",
+    "compiler",
     "sgd",
     "session",
     "training",

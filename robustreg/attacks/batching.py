@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..inference import untraced
 from ..threat import ThreatModel
 from .points import Points
+from .pooling import swift_pools
 
 BATCH = 1000
 
@@ -48,7 +49,7 @@ def attacked(
         raise UsageError(f"samples must be int64 of shape {tuple(y.shape)}, got {samples.dtype} {tuple(samples.shape)}")
     if isinstance(seed, Tensor):
         seed = seed.to(x.device)
-    with torch.inference_mode(False), untraced(model):
+    with torch.inference_mode(False), untraced(model), swift_pools(model):
         # Copies: autograd cannot save tensors that were made in inference mode, and the caller's are never returned.
         x, y, samples = x.detach().clone(), y.clone(), samples.to(x.device, copy=True)
         if threat.eps == 0 or not len(x):

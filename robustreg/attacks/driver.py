@@ -20,6 +20,7 @@ from .group import Group
 from .losses import scale_free
 from .passes import Passes, tallied
 from .points import Points
+from .pooling import swift_pools
 from .report import AttackReport
 
 FGSM = "fgsm"
@@ -99,6 +100,7 @@ def evaluate_together(
         for model in models:
             stack.enter_context(untraced(model))
         group = Group.of(models, x, y, seeds)
+        stack.enter_context(swift_pools(group.siblings))
         passes = {name: [Passes() for _ in models] for name in (FGSM, *chosen)}
         with tallied(group.siblings, passes[FGSM]):
             logits, correct, useless = _fgsm(group.points, threats, batch_size * len(models))

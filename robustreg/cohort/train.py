@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..compiler import without_compiler
 from ..engines import local
 from ..errors import UsageError
 from ..noise import fold, seed_key
@@ -115,7 +116,7 @@ def train_cohort(
             def tell(share: float, weight: int = len(some), done: int = done) -> None:
                 told((done + weight * share) / len(members))
 
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), without_compiler():
                 stack: Stack | None = None
                 if stacking and not number:
                     stack, note = try_stack(chosen, recipe, device, task, together)
