@@ -95,10 +95,11 @@ def judged(outputs: Tensor, y: Tensor, task: str) -> dict[str, Tensor]:
     # Neither log_softmax nor argmax: of rows as short as a few classes they take several times as long.
     top, own = outputs.amax(-1), outputs.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     total = (outputs - top.unsqueeze(-1)).exp_().sum(-1)
-    right = (own == top).float()
-    if right.numel() and not (total * right).amax() < 2:  # tied, perhaps, or infinite: then it says the first of them
-        right *= outputs.argmax(-1) == y
-    return {"accuracy": right, "nll": total.log_().sub_(own.sub_(top))}
+    right = own == top
+    tied = right & ~(total < 2)  # perhaps, or several are infinite: then the network says the first of the largest
+    if tied.any():
+        right[tied] = outputs[tied].argmax(-1) == y[tied]
+    return {"accuracy": right.float(), "nll": total.log_().sub_(own.sub_(top))}
 
 
 def device_of(model: nn.Module) -> torch.device:
