@@ -381,7 +381,7 @@ class StealsNoise(Regularizer):
 
     @hookimpl
     def batch(self) -> None:
-        Rng.split = lambda self, name: Rng(self.key, self.device)  # type: ignore[method-assign,assignment]
+        Rng.split = lambda self, name, into=None: Rng(self.key, self.device)  # type: ignore[method-assign,assignment]
 
     @hookimpl
     def penalty(self) -> None:
