@@ -86,6 +86,19 @@ def _below(path: int, name: int | str) -> int:
     return int(fold(path + _PATH, name))
 
 
+def permutations(keys: Tensor, count: int) -> Tensor:
+    """Return what `Rng(key).permutation(count)` is for each of some keys, int64 `(n,)`: `(n, count)`."""
+    bits = _mix(_counter(count, keys.device) + keys.unsqueeze(-1))
+    # numpy sorts in a fifth of the time that torch takes, but not inside torch.vmap or torch.func.grad.
+    return torch.from_numpy(bits.numpy().argsort(-1)) if keys.device.type == "cpu" else bits.argsort(-1)
+
+
+def _counter(count: int, device: torch.device | str) -> Tensor:
+    if count <= len(_COUNTER) and torch.device(device).type == "cpu":
+        return _COUNTER[:count]
+    return torch.arange(1, count + 1, device=device) * _signed(_DRAW)
+
+
 class Rng:
     """Numbers drawn from one key. Two draws from one `Rng` differ; two equal `Rng` draw the same.
 
@@ -134,11 +147,7 @@ class Rng:
         """64 random bits a number, int64 `(count,)`: SplitMix64 from the key, another stretch of it each draw."""
         key = self._at(self._draws * _NEXT)
         self._draws += 1
-        if count <= len(_COUNTER) and torch.device(self.device).type == "cpu":
-            counter = _COUNTER[:count]
-        else:
-            counter = torch.arange(1, count + 1, device=self.device) * _signed(_DRAW)
-        return _mix(counter + key)
+        return _mix(_counter(count, self.device) + key)
 
     def _parts(self, count: int, kind: torch.dtype) -> Tensor:
         """`count` random integers of 16 or 32 bits, several from one mix."""

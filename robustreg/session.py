@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UsageError, printable
-from .noise import Key, Rng, fold, seed_key
+from .noise import Key, fold, permutations, seed_key
 from .objective import Objective
 from .recipe import Recipe
 from .regularizer import Regularizer
@@ -115,7 +115,8 @@ class Session:
         """Return the order in which the images are learned from in this epoch, int64 `(count,)`."""
         if not self.recipe.shuffle:
             return torch.arange(count)
-        return Rng(fold(fold(self.key, "order"), self.epoch)).permutation(count)
+        key = fold(fold(self.key, "order"), self.epoch)
+        return permutations(torch.tensor([key]), count)[0]
 
     def images(self, train: Split) -> Split:
         """Return the training set of this epoch: `train`, unless a `before_epoch` hook puts another in its place."""

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robustreg.noise import Key, Rng, fold, seed_key
+from robustreg.noise import Key, Rng, fold, permutations, seed_key
 
 COUNT = 200_000
 KEYS = [fold(seed_key(seed), "test") for seed in range(6)]
@@ -450,3 +450,13 @@ def test_a_gpu_draws_the_same_bits(name: str) -> None:
         expected = DRAWS[name](Rng(KEYS[0]), size)
         for key in (KEYS[0], torch.tensor(KEYS[0], device="cuda")):
             assert torch.equal(expected, DRAWS[name](Rng(key, "cuda"), size).cpu())
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 1000, 5000])
+def test_a_permutation_is_the_same_alone_and_among_others(count: int) -> None:
+    keys = torch.as_tensor(fold(fold(torch.arange(3), "order"), 4))
+    many = permutations(keys, count)
+    assert torch.equal(many.sort(-1).values, torch.arange(count).expand(3, -1))
+    assert torch.equal(torch.vmap(lambda key: Rng(key).permutation(count))(keys), many)
+    for key, order in zip(keys.tolist(), many, strict=True):
+        assert torch.equal(Rng(key).permutation(count), order)

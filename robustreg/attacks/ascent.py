@@ -117,7 +117,6 @@ def ascend(
         if step in checks:
             _check(state, rho * (step - last_check))
             last_check = step
-    climbers.settle()
 
 
 def _stepped(state: _State, threat: ThreatModel, kept: float) -> Tensor:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..inference import untraced
 from ..threat import ThreatModel
+from .ladder import Ladder
 from .points import Points
 from .pooling import swift_pools
+from .siblings import Siblings
 
 BATCH = 1000
 
@@ -54,7 +56,8 @@ def attacked(
         x, y, samples = x.detach().clone(), y.clone(), samples.to(x.device, copy=True)
         if threat.eps == 0 or not len(x):
             return x
-        return attack(Points(model, x, y, seed, samples)).detach()
+        climbed = None if isinstance(model, Siblings) else Ladder.of(model, x)
+        return attack(Points(climbed or model, x, y, seed, samples)).detach()
 
 
 def in_batches(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from .losses import SLOPES, AttackLoss
+from .siblings import ladder_of
 
 
 def outputs(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -32,6 +33,11 @@ def _asked(
     model: nn.Module, x: Tensor, y: Tensor, loss: AttackLoss, check: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     slope_of = SLOPES.get(loss)
+    if slope_of is not None and (ladder := ladder_of(model)) is not None:
+        with torch.no_grad():
+            logits, back = ladder.climb(x)
+            losses, slope = slope_of(_checked(logits, check), y)
+            return logits, losses, back(slope)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = _checked(model(x), check)

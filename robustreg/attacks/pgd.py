@@ -114,12 +114,11 @@ def climb(
     for _ in range(steps):
         logits, losses, gradient = climbing_gradient(model, candidate, climbers.y, loss)
         keep = climbers.look(candidate, logits, losses)
+        candidate = threat.project(threat.step(candidate, gradient, size), x, (lower, upper))
         if keep is not None:
-            model = rows(model, keep)
             if not len(keep):
                 return
-            x, candidate, gradient, lower, upper = kept(keep, x, candidate, gradient, lower, upper)
-        candidate = threat.project(threat.step(candidate, gradient, size), x, (lower, upper))
+            model = rows(model, keep)
+            x, candidate, lower, upper = kept(keep, x, candidate, lower, upper)
     logits = outputs(model, candidate)  # the image after the last step counts too, and needs no gradient
     climbers.look(candidate, logits, loss(logits, climbers.y))
-    climbers.settle()

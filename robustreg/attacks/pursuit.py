@@ -51,29 +51,30 @@ class Pursuit:
         self._stands[at[broken]] = False
         return (~broken).nonzero().squeeze(1)
 
-    def keep(self, at: Tensor, images: Tensor, losses: Tensor, *, broken: bool = False) -> None:
-        """Keep these images `(m, *shape)` and their losses, whatever was there; all of them broken, or none."""
+    def keep(self, at: Tensor, images: Tensor, losses: Tensor) -> None:
+        """Keep these images `(m, *shape)` and their losses, whatever was there."""
         self.best.index_copy_(0, at, images)
         self.loss.index_copy_(0, at, losses.to(self.loss.dtype))
-        if broken:
-            self._stands.index_fill_(0, at, False)
+
+    def judge(self, at: Tensor, right: Tensor) -> None:
+        """Remember who of these samples still stands, `(m,)` booleans: the others are broken."""
+        self._stands.index_copy_(0, at, right)
 
 
 class Climbers:
-    """The samples of one climb that are not broken yet, with the best image so far of each.
+    """The samples of one climb that are not broken yet, with the loss of the best image so far of each.
 
-    What is found is told to the pursuit when a sample is broken, and by `settle` at the end; the steps between touch
-    nothing but tensors of their own. The arithmetic of `Pursuit.record`, at a fraction of its time.
+    The arithmetic of `Pursuit.record`, at a fraction of its time: what is compared at every step lies side by side.
 
     Args:
-        pursuit: what is known of every sample.
+        pursuit: what is known of every sample; it is told at once what is found.
         at: int64 `(m,)`, which of them climb.
         y: their labels.
     """
 
     def __init__(self, pursuit: Pursuit, at: Tensor, y: Tensor) -> None:
         self.pursuit, self.at, self.y = pursuit, at, y
-        self.best, self.loss = pursuit.best.index_select(0, at), pursuit.loss.index_select(0, at)
+        self.loss = pursuit.loss.index_select(0, at)
 
     def __len__(self) -> int:
         return len(self.at)
@@ -83,22 +84,20 @@ class Climbers:
 
         Who is broken has left when this returns.
         """
-        better = (at_least(losses) > self.loss).nonzero().squeeze(1)
-        replace(better, (self.best, candidate), (self.loss, losses))
+        right = logits.argmax(-1) == self.y
+        better = at_least(losses) > self.loss
+        found = (better if self.pursuit.persist else better.logical_or_(~right)).nonzero().squeeze(1)
+        at, images, highest = kept(found, self.at, candidate, losses)
+        self.pursuit.keep(at, images, highest)
+        self.loss.index_copy_(0, found, highest.to(self.loss.dtype))
         if self.pursuit.persist:
             return None
-        right = logits.argmax(-1) == self.y
         keep = right.nonzero().squeeze(1)
         if len(keep) == len(self.at):
             return None
-        gone = (~right).nonzero().squeeze(1)
-        self.pursuit.keep(*kept(gone, self.at, candidate, losses), broken=True)
-        self.at, self.y, self.best, self.loss = kept(keep, self.at, self.y, self.best, self.loss)
+        self.pursuit.judge(self.at, right)
+        self.at, self.y, self.loss = kept(keep, self.at, self.y, self.loss)
         return keep
-
-    def settle(self) -> None:
-        """Tell the pursuit of the best images."""
-        self.pursuit.keep(self.at, self.best, self.loss)
 
 
 def at_least(losses: Tensor) -> Tensor:

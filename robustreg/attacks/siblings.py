@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..chain import Layer, chain_of, through
+from .ladder import Ladder
 from .passes import Passes
 
 LEAST = 8  # points a network is asked about: with fewer, matrix products round in another way
@@ -47,6 +48,7 @@ class Siblings(nn.Module):
         self.at: Tensor | None = None  # positions of these points among those that the clean logits are of
         self.clean: tuple[Tensor, Tensor] | None = None
         self.passes = [Passes() for _ in models]
+        self.ladder = Ladder.of(models[0], x) if len(models) == 1 else None
         self._plan: _Plan | None = None
 
     def rows(self, at: Tensor) -> Siblings:
@@ -74,7 +76,7 @@ class Siblings(nn.Module):
             self._plan = _Plan.of(self)
         plan = self._plan
         if plan.alone is not None:
-            logits = self.models[plan.alone](x)
+            logits = (self.ladder or self.models[plan.alone])(x)
         else:
             padded = x if plan.index is None else _Picked.apply(x, plan.index, plan.back)
             said = [group.ask(self.models, part) for group, part in plan.parts(padded)]
@@ -183,6 +185,17 @@ def _groups(siblings: Siblings, counts: list[int], present: list[int]) -> list[_
         layers = [layer.of(owners) for layer in siblings.chain] if len(owners) > 1 else None
         groups.append(_Group(owners, rows, layers))
     return groups
+
+
+def ladder_of(model: nn.Module) -> Ladder | None:
+    """Return what to climb in place of asking a network, if there is such a thing; siblings count it as a pass."""
+    if not isinstance(model, Siblings):
+        return model if isinstance(model, Ladder) else None
+    if model.ladder is None or 0 < len(model.owner) < LEAST:
+        return None
+    model.passes[0].forward += len(model.owner)
+    model.passes[0].backward += len(model.owner)
+    return model.ladder
 
 
 def rows(model: nn.Module, at: Tensor) -> nn.Module:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.func import stack_module_state
 
 from ..inference import scores
-from ..noise import Rng, fold
+from ..noise import fold, permutations
 from ..recipe import fusible
 from ..session import Run, Session
 from ..training import look
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 VECTOR = 64  # entries: a multiple of what any vector register takes
+BY_RUN = ("before_epoch", "learning_rate", "after_epoch")  # hooks that see the objective of one run
 WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
 
 
@@ -138,8 +139,7 @@ class Stack:
         count, epoch = self._train.count, self.sessions[0].epoch
         if not self.recipe.shuffle:
             return torch.arange(count, device=self._device).expand(self.rows, -1)
-        draw = torch.vmap(lambda key: Rng(fold(fold(key, "order"), epoch), key.device).permutation(count))
-        return draw(self.keys())
+        return permutations(torch.as_tensor(fold(fold(self.keys(), "order"), epoch)), count)
 
     def step(
         self, batch: tuple[Tensor, Tensor], keys: Tensor, rates: Sequence[float], progress: float
@@ -216,7 +216,8 @@ class Stack:
 
     def keep(self, left: Sequence[int]) -> None:
         """Let the runs go that are not `left`; what hooks have put in the place of a tensor is taken over."""
-        self._take_over()
+        if any(map(self.worker.has, BY_RUN)):
+            self._take_over()
         if len(left) == len(self.sessions):
             return
         for session in {*self.sessions} - {self.sessions[at] for at in left}:

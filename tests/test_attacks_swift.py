@@ -1,0 +1,136 @@
+"""Short ways through a network, for attacks: each says what the network says, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustreg.attacks import input_gradient, pgd
+from robustreg.attacks.ladder import Ladder
+from robustreg.attacks.losses import cross_entropy, margin, scale_free
+from robustreg.attacks.passes import Passes, counting, tallied
+from robustreg.attacks.pooling import swift_pools
+from robustreg.attacks.siblings import Siblings
+
+LADDERS: dict[str, list[nn.Module]] = {
+    "mlp": [nn.Flatten(), nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)],
+    "odd widths, no bias": [nn.Flatten(), nn.Linear(12, 7, bias=False), nn.ReLU(), nn.Linear(7, 3)],
+    "nested": [nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), nn.Sequential(nn.ReLU(), nn.Linear(5, 3))],
+    "ReLU first and last": [nn.Flatten(), nn.ReLU(), nn.Linear(12, 6), nn.ReLU()],
+    "linear": [nn.Flatten(), nn.Linear(12, 3), nn.Linear(3, 3)],
+}
+
+
+def network(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    return copy.deepcopy(nn.Sequential(*LADDERS[name])).to(dtype).requires_grad_(False)
+
+
+def points(count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(4)
+    return torch.rand(count, 1, 3, 4, dtype=dtype), torch.randint(3, (count,))
+
+
+@pytest.mark.parametrize("name", LADDERS)
+@pytest.mark.parametrize("loss", [scale_free, margin, cross_entropy])
+@pytest.mark.parametrize("count", [1, 7, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_ladder_says_what_autograd_says(name, loss, count, dtype):
+    model, (x, y) = network(name, dtype), points(count, dtype)
+    ladder, before = Ladder.of(model, x), x.clone()
+    assert ladder is not None
+    with torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        logits = model(leaf)
+        (slope,) = torch.autograd.grad(loss(logits, y).sum(), leaf, retain_graph=True)
+    for mine, other in zip(input_gradient(ladder, x, y, loss), input_gradient(model, x, y, loss), strict=True):
+        assert torch.equal(mine, other)
+    assert torch.equal(x, before) and not x.requires_grad
+    assert torch.equal(ladder.climb(x)[0], logits) and torch.equal(ladder(x), logits)
+    torch.testing.assert_close(input_gradient(ladder, x, y, loss)[2], slope, rtol=1e-4, atol=1e-6)
+
+
+class Renamed(nn.Linear):
+    """A layer that may do anything."""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 3)),
+        nn.Sequential(nn.Flatten(), Renamed(12, 3)),
+        nn.Sequential(nn.Flatten(2), nn.Linear(12, 3)),
+        nn.Sequential(nn.Linear(4, 3)),
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(4, 3)),
+    ],
+    ids=["Tanh", "subclass", "flattened in part", "not flattened", "convolution"],
+)
+def test_other_networks_are_no_ladders(model):
+    assert Ladder.of(model, points(2)[0]) is None
+
+
+def test_a_hook_or_a_forward_of_its_own_or_autocast_is_not_passed_by():
+    x, _ = points(2)
+    model = network("mlp")
+    handle = model[1].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    assert Ladder.of(model, x) is None
+    handle.remove()
+    assert Ladder.of(model, x) is not None
+    model[2].forward = torch.tanh
+    assert Ladder.of(model, x) is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Ladder.of(network("mlp"), x) is None
+
+
+def test_the_passes_up_a_ladder_are_counted():
+    model, (x, _) = network("mlp"), points(60)
+    y = model(x).argmax(-1)
+    siblings, by_hand, by_hook = Siblings([model], x, [60]), Passes(), Passes()
+    assert siblings.ladder is not None
+    with tallied(siblings, [by_hand]):
+        found = pgd(siblings, x, y, eps=0.1, steps=10)
+    with counting(model, by_hook):
+        assert torch.equal(pgd(model, x, y, eps=0.1, steps=10), found)
+    assert torch.equal(pgd(model, x, y, eps=0.1, steps=10), found)
+    assert by_hand == by_hook and by_hand.backward >= 60
+
+
+POOLS = {
+    "2": nn.MaxPool2d(2),
+    "3, overlapping, padded": nn.MaxPool2d((3, 2), stride=(2, 1), padding=1),
+    "dilated, up to the rim": nn.MaxPool2d(2, stride=3, dilation=2, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("channels", [1, 8])
+def test_swift_pools_pool_as_the_layer_does_with_ties_and_nan(name, channels):
+    torch.manual_seed(5)
+    model = nn.Sequential(POOLS[name])
+    x = torch.randint(3, (64, channels, 11, 9)).float()  # full of equal neighbours
+    x[0, 0, 4, 4] = torch.nan
+
+    def answer() -> tuple[Tensor, Tensor]:
+        leaf = x.clone().requires_grad_()
+        y = model(leaf)
+        assert y.is_contiguous()
+        return y.detach(), torch.autograd.grad(y, leaf, torch.arange(float(y.numel())).view_as(y))[0]
+
+    expected = answer()
+    with swift_pools(model), swift_pools(model):
+        assert "forward" in vars(model[0])
+        found = answer()
+    assert "forward" not in vars(model[0])
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.nan_to_num(-7), other.nan_to_num(-7))
+
+
+def test_swift_pools_take_the_short_way_and_give_the_layer_back_after_an_error():
+    model, x = nn.Sequential(nn.MaxPool2d(2)), torch.rand(64, 8, 16, 16, requires_grad=True)
+    with pytest.raises(ZeroDivisionError), swift_pools(model):
+        assert "_Pooled" in type(model(x).grad_fn).__name__
+        assert "_Pooled" not in type(model(x[:1]).grad_fn).__name__  # too small to pay
+        raise ZeroDivisionError
+    assert "_Pooled" not in type(model(x).grad_fn).__name__
