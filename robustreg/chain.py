@@ -16,6 +16,8 @@ FIXED = (
     nn.Flatten, nn.Unflatten, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
     nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.AvgPool2d, nn.MaxPool2d, Normalize,
 )  # fmt: skip
+MANY = 2**16  # weights of a layer, in all networks, from which its own derivative pays
+NARROW = 16  # inputs or outputs, of fewer of which it would have other bits than torch.vmap gives it
 DROPPING = (nn.Dropout, nn.AlphaDropout, Dropout)  # these do nothing in evaluation mode
 
 
@@ -46,15 +48,14 @@ class Layer:
 
 def through(layers: Sequence[Layer], x: Tensor) -> Tensor:
     """Return what K networks make of `(K, m, *shape)`: `(K, m, classes)`."""
-    made_here = False
-    learning = torch.is_grad_enabled() and any(one.weight is not None and one.weight.requires_grad for one in layers)
+    made_here, graph = False, torch.is_grad_enabled()
     for layer in layers:
         if layer.shared is not None:
             x = _shared(layer.shared, x, made_here)
             continue
         assert layer.weight is not None
-        x = _Linear.apply(x, layer.weight, layer.bias) if learning else _linear(x, layer.weight, layer.bias)
-        made_here = True
+        linear = _Linear.apply if graph and _pays(layer.weight) else _linear
+        x, made_here = linear(x, layer.weight, layer.bias), True
     return x
 
 
@@ -63,10 +64,15 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
 
-class _Linear(torch.autograd.Function):
-    """Linear layers that learn. torch's own derivative of a product is laid out as the weights, seen transposed, are.
+def _pays(weight: Tensor) -> bool:
+    return weight.requires_grad and weight.numel() >= MANY and min(weight.shape[1:]) >= NARROW
 
-    The optimizer wants it as they are kept, and to copy it there takes a seventh of a step.
+
+class _Linear(torch.autograd.Function):
+    """A linear layer that learns, with a derivative that lies as the weights do.
+
+    torch's own lies as the transposed weights, which the product is made with; putting it in order takes up to a
+    seventh of a step.
     """
 
     @staticmethod

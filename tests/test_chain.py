@@ -9,11 +9,9 @@ from torch import nn
 from robustreg import layers
 from robustreg.chain import Layer, bound, learning_chain, through
 from robustreg.cohort import Member, forward, train_cohort
-from robustreg.cohort.losses import base_losses
 from robustreg.data import load_data
 from robustreg.inference import scores
 from robustreg.layers import Normalize
-from robustreg.objective import Objective
 from robustreg.recipe import Recipe
 from robustreg.regularizers import L1, Dropout, FGSMTraining, InputNoise, LabelSmoothing
 
@@ -152,42 +150,25 @@ def test_a_network_that_says_nan_is_right_about_nothing():
     assert torch.isnan(seen["nll"])
 
 
-@pytest.mark.parametrize("biased", [True, False])
-def test_the_derivatives_of_a_chain_are_those_of_torch_and_lie_as_the_weights_do(biased):
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_derivatives_of_wide_layers_are_those_of_torch_and_lie_as_the_weights_do(bias, monkeypatch):
+    monkeypatch.setattr("robustreg.chain.NARROW", 2)
+    monkeypatch.setattr("robustreg.chain.MANY", 1)
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    x, weight, bias = draw(3, 5, 4), draw(3, 2, 4), draw(3, 2)
+    x, weight, biases = draw(3, 5, 4), draw(3, 2, 4), draw(3, 2)
 
-    def said(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        layer = Layer(None, weight.transpose(1, 2), bias.unsqueeze(1) if biased else None)
-        return through([layer], x)
+    def said(x: torch.Tensor, weight: torch.Tensor, biases: torch.Tensor) -> torch.Tensor:
+        return through([Layer(None, weight.transpose(1, 2), biases.unsqueeze(1) if bias else None)], x)
 
-    inputs = (x, weight, bias)
+    inputs = (x, weight, biases)
+    assert "_Linear" in type(said(*inputs).grad_fn).__name__
     assert torch.autograd.gradcheck(said, inputs)
     assert torch.autograd.gradgradcheck(said, inputs)
     said(*inputs).square().sum().backward()
     assert weight.grad.is_contiguous()
-    wanted = torch.einsum("kbi,koi->kbo", x, weight) + (bias.unsqueeze(1) if biased else 0)
+    wanted = torch.einsum("kbi,koi->kbo", x, weight) + (biases.unsqueeze(1) if bias else 0)
     torch.testing.assert_close(weight.grad, torch.autograd.grad(wanted.square().sum(), weight)[0])
-
-
-@pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("learned", [False, True])  # whether the rows have a derivative, too
-def test_the_losses_of_a_stack_and_their_derivatives_are_those_of_its_runs(task, learned):
-    generator = torch.Generator().manual_seed(2)
-    outputs = (4 * torch.randn(3, 7, 5, generator=generator, dtype=torch.float64)).requires_grad_()
-    y = torch.rand(3, 7, 5, generator=generator, dtype=torch.float64)
-    y = (y / y.sum(-1, keepdim=True)).requires_grad_(learned)
-    objective = Objective(torch.nn.Linear(2, 5), task=task)
-    found = base_losses(outputs, y, task)
-    wanted = torch.stack([objective.base_loss(one, rows) for one, rows in zip(outputs, y, strict=True)])
-    torch.testing.assert_close(found, wanted)
-    weights, asked = torch.tensor([1.0, -2.0, 0.5]).double(), [outputs, y][: 1 + learned]
-    for one, other in zip(
-        torch.autograd.grad((weights * found).sum(), asked), torch.autograd.grad((weights * wanted).sum(), asked),
-        strict=True,
-    ):  # fmt: skip
-        torch.testing.assert_close(one, other)

@@ -16,7 +16,6 @@ from torch.func import functional_call
 
 from ..chain import bound, learning_chain, through
 from ..objective import BASE_TERM, Objective
-from .losses import base_losses
 
 NETWORK = "network."  # what the objective calls its network's tensors
 Place = tuple[dict[str, Any], str, str]  # where a tensor stands: by which key in what, and its name
@@ -60,7 +59,7 @@ class Forward:
             x, y = self.each("learned_from", state, x, y, keys, progress=progress)
         logits = through(bound(self._learning, network_of(state)), x)
         self._worker.passes += 1
-        loss = base_losses(logits, y, self._worker.task)
+        loss = self._worker.base_losses(logits, y)
         terms = {BASE_TERM: loss}
         if self._worker.has("penalty"):
             terms |= self.each("penalties", state, x, y, logits, keys, progress=progress)
