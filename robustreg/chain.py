@@ -45,6 +45,12 @@ class Layer:
         at = torch.tensor(owners, device=self.weight.device)
         return Layer(None, self.weight[at], None if self.bias is None else self.bias[at])
 
+    def one(self, owner: int) -> Layer:
+        """Return the layer of one network: weight `(inputs, outputs)` and bias `(outputs,)`."""
+        if self.weight is None:
+            return self
+        return Layer(None, self.weight[owner], None if self.bias is None else self.bias[owner, 0])
+
 
 def through(layers: Sequence[Layer], x: Tensor) -> Tensor:
     """Return what K networks make of `(K, m, *shape)`: `(K, m, classes)`."""

@@ -24,6 +24,8 @@ _ARGUMENTS = {
     if not name.startswith("_")
 }
 
+_MARK = f"{hookspecs.PROJECT}_impl"  # what `hookimpl` leaves on a function
+
 
 def check_hooks(members: Iterable[Regularizer], task: str = "classification") -> None:
     """Raise what `Objective` would raise for these regularizers, without a model."""
@@ -65,7 +67,7 @@ class _Manager(pluggy.PluginManager):
         """Return the marks of an implementation; None of all else."""
         own = vars(plugin)
         found = own[name] if name in own else getattr(type(plugin), name, None)
-        if not callable(found) or found is getattr(Regularizer, name, None):
+        if found is getattr(Regularizer, name, None) or not hasattr(found, _MARK):
             return None
         return super().parse_hookimpl_opts(plugin, name)
 

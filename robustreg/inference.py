@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .pooling import swift_pools
+
 if TYPE_CHECKING:
     from .data.split import Split
 
@@ -70,7 +72,7 @@ def logits_of(model: nn.Module, splits: Iterable[Split]) -> list[Tensor]:
     device, found = device_of(model), []
     convolved = device.type == "cpu" and any(one.ndim > 2 for one in model.parameters())
     size = CONVOLVED_BATCH if convolved else EVALUATION_BATCH
-    with untraced(model, frozen=False), torch.inference_mode():
+    with untraced(model, frozen=False), swift_pools(model), torch.inference_mode():
         for split in splits:
             said = [model(x) for x, _ in split.batches(None, size, device)]
             found.append(said[0] if len(said) == 1 else torch.cat(said or [torch.empty(0, 1, device=device)]))

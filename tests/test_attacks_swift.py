@@ -12,8 +12,8 @@ from robustreg.attacks import input_gradient, pgd
 from robustreg.attacks.ladder import Ladder
 from robustreg.attacks.losses import cross_entropy, margin, scale_free
 from robustreg.attacks.passes import Passes, counting, tallied
-from robustreg.attacks.pooling import swift_pools
 from robustreg.attacks.siblings import Siblings
+from robustreg.pooling import swift_pools
 
 LADDERS: dict[str, list[nn.Module]] = {
     "mlp": [nn.Flatten(), nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)],
@@ -88,7 +88,7 @@ def test_the_passes_up_a_ladder_are_counted():
     model, (x, _) = network("mlp"), points(60)
     y = model(x).argmax(-1)
     siblings, by_hand, by_hook = Siblings([model], x, [60]), Passes(), Passes()
-    assert siblings.ladder is not None
+    assert siblings.rungs is not None
     with tallied(siblings, [by_hand]):
         found = pgd(siblings, x, y, eps=0.1, steps=10)
     with counting(model, by_hook):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..inference import untraced
+from ..pooling import swift_pools
 from ..threat import ThreatModel
 from .ladder import Ladder
 from .points import Points
-from .pooling import swift_pools
 from .siblings import Siblings
 
 BATCH = 1000

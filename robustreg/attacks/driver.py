@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..inference import untraced
+from ..pooling import swift_pools
 from ..threat import ThreatModel
 from .attack import Attack
 from .batching import BATCH, check_points
@@ -20,7 +21,6 @@ from .group import Group
 from .losses import scale_free
 from .passes import Passes, tallied
 from .points import Points
-from .pooling import swift_pools
 from .report import AttackReport
 
 FGSM = "fgsm"

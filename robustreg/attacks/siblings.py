@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..chain import Layer, chain_of, through
-from .ladder import Ladder
+from .ladder import Back, Ladder, climb, rungs_of
 from .passes import Passes
 
 LEAST = 8  # points a network is asked about: with fewer, matrix products round in another way
@@ -48,7 +48,9 @@ class Siblings(nn.Module):
         self.at: Tensor | None = None  # positions of these points among those that the clean logits are of
         self.clean: tuple[Tensor, Tensor] | None = None
         self.passes = [Passes() for _ in models]
-        self.ladder = Ladder.of(models[0], x) if len(models) == 1 else None
+        self.rungs = rungs_of(self.chain, x) if self.chain else None  # of one network, or of K
+        if len(models) == 1 and (ladder := Ladder.of(models[0], x)) is not None:
+            self.rungs = ladder.rungs
         self._plan: _Plan | None = None
 
     def rows(self, at: Tensor) -> Siblings:
@@ -72,23 +74,47 @@ class Siblings(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """Return the logits `(n, classes)` of the points `(n, *shape)`; what a single network returns, as it is."""
-        if self._plan is None:
-            self._plan = _Plan.of(self)
-        plan = self._plan
-        if plan.alone is not None:
-            logits = (self.ladder or self.models[plan.alone])(x)
-        else:
-            padded = x if plan.index is None else _Picked.apply(x, plan.index, plan.back)
-            said = [group.ask(self.models, part) for group, part in plan.parts(padded)]
-            if not all(isinstance(part, Tensor) for part in said):
-                return said[0]
-            logits = torch.cat(said)
-            if plan.index is not None:
-                logits = _Picked.apply(logits, plan.back, plan.index)
-        self._count(plan.counts, logits)
+        if self.rungs is not None and not torch.is_grad_enabled():
+            return self.climb(x)[0]
+        plan = self._planned()
+        padded = x if plan.index is None else _Picked.apply(x, plan.index, plan.back)
+        said = [group.ask(self.models, part) for group, part in plan.parts(padded)]
+        if not all(isinstance(part, Tensor) for part in said):
+            return said[0]
+        logits = _joined(said)
+        if plan.index is not None:
+            logits = _Picked.apply(logits, plan.back, plan.index)
+        backward = self._count(plan.counts)
+        if logits.requires_grad:
+            logits.register_hook(backward)
         return logits
 
-    def _count(self, counts: list[int], logits: Any) -> None:
+    def climb(self, x: Tensor) -> tuple[Tensor, Back]:
+        """Return the logits, and the way back, as `Ladder.climb` does; only where there are `rungs`."""
+        plan = self._planned()
+        padded = x.flatten(1) if plan.index is None else x.flatten(1).index_select(0, plan.index)
+        climbed = [group.climb(part) for group, part in plan.parts(padded)]
+        logits = _joined([part for part, _ in climbed])
+        if plan.back is not None:
+            logits = logits.index_select(0, plan.back)
+        backward = self._count(plan.counts)
+
+        def back(slope: Tensor) -> Tensor:
+            backward(slope)
+            if plan.index is not None:
+                slope = slope.index_select(0, plan.index)
+            slope = _joined([back(part) for (_, back), (_, part) in zip(climbed, plan.parts(slope), strict=True)])
+            return (slope if plan.back is None else slope.index_select(0, plan.back)).view(x.shape)
+
+        return logits, back
+
+    def _planned(self) -> _Plan:
+        if self._plan is None:
+            self._plan = _Plan.of(self)
+        return self._plan
+
+    def _count(self, counts: list[int]) -> Callable[[Tensor], None]:
+        """Count a pass of these points, and return what counts their derivatives."""
         passes = self.passes
         for count, tally in zip(counts, passes, strict=True):
             tally.forward += count
@@ -97,8 +123,7 @@ class Siblings(nn.Module):
             for count, tally in zip(counts, passes, strict=True):
                 tally.backward += count
 
-        if isinstance(logits, Tensor) and logits.requires_grad:
-            logits.register_hook(backward)
+        return backward
 
 
 class _Picked(torch.autograd.Function):
@@ -121,11 +146,20 @@ class _Group:
     owners: list[int]
     rows: int
     layers: list[Layer] | None  # of these networks; None of a network that is asked by itself
+    rungs: list[Layer] | None  # of the same, if they can be climbed
 
     def ask(self, models: nn.ModuleList, x: Tensor) -> Tensor:
         if self.layers is None:
             return models[self.owners[0]](x)
         return through(self.layers, x.unflatten(0, (len(self.owners), self.rows))).flatten(0, 1)
+
+    def climb(self, x: Tensor) -> tuple[Tensor, Back]:
+        assert self.rungs is not None
+        if len(self.owners) == 1:
+            return climb(self.rungs, x)
+        shape = len(self.owners), self.rows
+        logits, back = climb(self.rungs, x.unflatten(0, shape))
+        return logits.flatten(0, 1), lambda slope: back(slope.unflatten(0, shape)).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +167,6 @@ class _Plan:
     """How the points of the siblings are asked about: in groups, each a rectangle of networks and points."""
 
     counts: list[int]  # points of each network
-    alone: int | None  # the only network with points, when there is nothing to fill up
     groups: list[_Group]
     index: Tensor | None  # the points in the order of the groups, some of them twice; None where it is the identity
     back: Tensor | None  # where each point is then
@@ -144,13 +177,11 @@ class _Plan:
         counts = [len(owner)]
         if len(siblings.models) > 1:
             counts = torch.bincount(owner, minlength=len(siblings.models)).tolist()
-        present = [number for number, count in enumerate(counts) if count]
-        if len(present) <= 1 and (not present or counts[present[0]] >= LEAST):
-            return _Plan(counts, present[0] if present else 0, [], None, None)
+        present = [number for number, count in enumerate(counts) if count] or [0]
         groups = _groups(siblings, counts, present)
         sizes = [(number, group.rows) for group in groups for number in group.owners]
         if [number for number, _ in sizes] == present and all(counts[number] == rows for number, rows in sizes):
-            return _Plan(counts, None, groups, None, None)
+            return _Plan(counts, groups, None, None)
         starts = [0]
         for count in counts:
             starts.append(starts[-1] + count)
@@ -160,7 +191,7 @@ class _Plan:
             placed[number] = offset - starts[number]
             offset += rows
         back = torch.arange(len(owner), device=owner.device) + torch.tensor(placed, device=owner.device)[owner]
-        return _Plan(counts, None, groups, torch.cat(index).to(owner.device), back)
+        return _Plan(counts, groups, torch.cat(index).to(owner.device), back)
 
     def parts(self, x: Tensor) -> list[tuple[_Group, Tensor]]:
         sizes = [len(group.owners) * group.rows for group in self.groups]
@@ -169,33 +200,35 @@ class _Plan:
 
 def _groups(siblings: Siblings, counts: list[int], present: list[int]) -> list[_Group]:
     """Networks with about as many points in one group, the largest first: filling up must cost less than asking."""
-    if siblings.chain is None:
-        return [_Group([number], max(counts[number], LEAST), None) for number in present]
+    asked = [max(count, LEAST) if count else 0 for count in counts]
     found: list[list[int]] = []
-    spare = _PADDING // siblings.size
+    spare = _PADDING // siblings.size if siblings.chain else -1
     for number in sorted(present, key=lambda number: -counts[number]):
-        if found and counts[found[-1][0]] - max(counts[number], LEAST) <= spare:
+        if found and asked[found[-1][0]] - asked[number] <= spare:
             found[-1].append(number)
         else:
             found.append([number])
-    groups = []
-    for owners in found:
-        rows = max(counts[owners[0]], LEAST)
-        owners = sorted(owners)
-        layers = [layer.of(owners) for layer in siblings.chain] if len(owners) > 1 else None
-        groups.append(_Group(owners, rows, layers))
-    return groups
+    if siblings.chain is None:
+        found = [[number] for number in present]
+    return [_group(siblings, sorted(owners), asked[owners[0]]) for owners in found]
 
 
-def ladder_of(model: nn.Module) -> Ladder | None:
-    """Return what to climb in place of asking a network, if there is such a thing; siblings count it as a pass."""
-    if not isinstance(model, Siblings):
-        return model if isinstance(model, Ladder) else None
-    if model.ladder is None or 0 < len(model.owner) < LEAST:
-        return None
-    model.passes[0].forward += len(model.owner)
-    model.passes[0].backward += len(model.owner)
-    return model.ladder
+def _group(siblings: Siblings, owners: list[int], rows: int) -> _Group:
+    chain, rungs = siblings.chain, siblings.rungs
+    if chain is None:
+        return _Group(owners, rows, None, rungs)
+    if len(owners) == 1:
+        return _Group(owners, rows, None, rungs and [rung.one(owners[0]) for rung in rungs])
+    return _Group(owners, rows, [layer.of(owners) for layer in chain], rungs and [rung.of(owners) for rung in rungs])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def ladder_of(model: nn.Module) -> Ladder | Siblings | None:
+    """Return what can be climbed in place of asking a network, if it is such a thing."""
+    return model if isinstance(model, Ladder) or (isinstance(model, Siblings) and model.rungs is not None) else None
 
 
 def rows(model: nn.Module, at: Tensor) -> nn.Module:
