@@ -69,6 +69,7 @@ class Objective(nn.Module):
         self.regularizers = nn.ModuleDict({member.name: member for member in members})
         self.network = self._next("prepare", model, fit=fit or _no_fit)
         self._noisy = noisy_layers(self.network)
+        self._has_buffers = any(True for _ in self.network.buffers())
 
     def has(self, hook: str, takes: str | None = None) -> bool:
         """Return whether a regularizer implements this training hook, and with this argument."""
@@ -230,6 +231,8 @@ class Objective(nn.Module):
             return self._outputs(x, params)
 
     def _outputs(self, x: Tensor, params: Weights | None = None) -> Tensor:
+        if params is None and not self._has_buffers:
+            return self.network(x)
         # Buffers are cloned: a forward pass through BatchNorm in training mode must leave no trace.
         state = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         state.update(dict(self.network.named_parameters()) if params is None else params)
