@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from operator import itemgetter
+from threading import Lock
 from typing import Any
 
 import pluggy
@@ -34,8 +35,17 @@ def check_hooks(members: Iterable[Regularizer], task: str = "classification") ->
 
 def training_hooks(members: list[Regularizer], task: str) -> dict[str, Hook]:
     """Register the regularizers of one run; return every hook with its implementations in the order the user gave."""
-    manager = _Manager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs.Training)
+    with _registering:
+        manager = _specified()
+        try:
+            _register(manager, members, task)
+            return {name: Hook(getattr(manager.hook, name)) for name in _ARGUMENTS}
+        finally:
+            for name, _ in manager.list_name_plugin():
+                manager.unregister(name=name)
+
+
+def _register(manager: pluggy.PluginManager, members: list[Regularizer], task: str) -> None:
     for member in reversed(members):
         if not isinstance(member, Regularizer):
             raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
@@ -57,7 +67,17 @@ def training_hooks(members: list[Regularizer], task: str) -> dict[str, Hook]:
         for caller in manager.get_hookcallers(member) or ():
             if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
                 raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
-    return {name: Hook(getattr(manager.hook, name)) for name in dir(hookspecs.Training) if name[0] != "_"}
+
+
+@cache
+def _specified() -> pluggy.PluginManager:
+    """A manager that knows the hooks: to teach them to one takes as long as an epoch of a small stack takes a run."""
+    manager = _Manager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs.Training)
+    return manager
+
+
+_registering = Lock()  # the manager knows the regularizers of a run only while their hooks are looked up
 
 
 class _Manager(pluggy.PluginManager):
