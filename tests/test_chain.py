@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustreg import layers
-from robustreg.chain import Layer, bound, learning_chain, through
+from robustreg.chain import Layer, bound, by_class, learning_chain, through
 from robustreg.cohort import Member, forward, train_cohort
 from robustreg.data import load_data
 from robustreg.inference import scores
@@ -172,3 +172,13 @@ def test_the_derivatives_of_wide_layers_are_those_of_torch_and_lie_as_the_weight
     assert weight.grad.is_contiguous()
     wanted = torch.einsum("kbi,koi->kbo", x, weight) + (biases.unsqueeze(1) if bias else 0)
     torch.testing.assert_close(weight.grad, torch.autograd.grad(wanted.square().sum(), weight)[0])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("last", [nn.Linear, nn.Identity])
+def test_what_is_said_by_class_is_what_is_said_row_by_row(bias, last):
+    networks = [net(bias=bias).append(nn.Linear(10, 3) if last is nn.Linear else last()) for _ in range(RUNS)]
+    tensors, x = stacked(networks), torch.rand(RUNS, 5, 1, 8, 8)
+    layers_now = bound(learning_chain(networks[0], tensors) or [], tensors)
+    with torch.no_grad():
+        torch.testing.assert_close(by_class(layers_now, x), through(layers_now, x).transpose(1, 2))

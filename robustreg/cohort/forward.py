@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..chain import bound, learning_chain, through
+from ..chain import bound, by_class, learning_chain, through
 from ..objective import BASE_TERM, Objective
 
 NETWORK = "network."  # what the objective calls its network's tensors
@@ -86,7 +86,7 @@ class Forward:
         with torch.no_grad():
             if self._learning is not None:
                 layers = bound(self._learning, own)
-                return torch.cat([through(layers, x) for x in images], 1)
+                return torch.cat([by_class(layers, x) for x in images], 2).transpose(1, 2)
             own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
 
             def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
