@@ -284,17 +284,18 @@ def test_operations_are_those_of_the_formula():
 
 
 def test_hooks():
-    check(hooks.run(counts=(0, 1, 2), rounds=2, epochs=1), rows=2)
+    check(hooks.run(sides=hooks.SIDES[:3], rounds=2, epochs=1), rows=2)
 
 
 def test_idle_regularizers_change_nothing():
     splits, _ = training.digits()
     model = training.build("mlp 32")()
-    none, two = (
+    none, *idle = (
         rr.train(model, members, splits, epochs=2)
-        for members in ([], [hooks.Idle(name="first"), hooks.Idle(name="second")])
+        for members in ([], *([kind(name="first"), kind(name="second")] for kind in hooks.KINDS.values()))
     )
-    assert all(torch.equal(a, b) for a, b in zip(none.model.parameters(), two.model.parameters(), strict=True))
+    for run in idle:
+        assert all(torch.equal(a, b) for a, b in zip(none.model.parameters(), run.model.parameters(), strict=True))
 
 
 def test_without_a_gpu_the_gpu_benchmark_says_so(monkeypatch):
