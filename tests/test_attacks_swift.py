@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from robustreg.attacks import input_gradient, pgd
+from robustreg.attacks.gradients import outputs
 from robustreg.attacks.ladder import Ladder
-from robustreg.attacks.losses import cross_entropy, margin, scale_free
+from robustreg.attacks.losses import SLOPES, cross_entropy, dlr, margin, scale_free
 from robustreg.attacks.passes import Passes, counting, tallied
-from robustreg.attacks.siblings import Siblings
+from robustreg.attacks.siblings import Siblings, rows
 from robustreg.pooling import swift_pools
 
 LADDERS: dict[str, list[nn.Module]] = {
@@ -95,6 +96,91 @@ def test_the_passes_up_a_ladder_are_counted():
         assert torch.equal(pgd(model, x, y, eps=0.1, steps=10), found)
     assert torch.equal(pgd(model, x, y, eps=0.1, steps=10), found)
     assert by_hand == by_hook and by_hand.backward >= 60
+
+
+def several(name: str, sizes: tuple[int, ...]) -> tuple[Siblings, Tensor, Tensor]:
+    torch.manual_seed(7)
+    networks = [network(name) for _ in sizes]
+    for parameter in (parameter for one in networks for parameter in one.parameters()):
+        parameter.uniform_(-0.4, 0.4)
+    x, y = points(sum(sizes))
+    return Siblings(networks, x, sizes), x, y
+
+
+# Alike, unlike enough for groups of their own, some with fewer points than a network is asked about.
+@pytest.mark.parametrize("sizes", [(20, 20, 20), (61, 9, 38), (3, 1, 5), (8, 1, 3000), (1500, 9, 1400)])
+@pytest.mark.parametrize("name", LADDERS)
+@pytest.mark.parametrize("loss", [scale_free, margin, cross_entropy, dlr])
+def test_several_networks_climbed_at_once_have_the_bits_of_autograd_and_its_count(name, sizes, loss, monkeypatch):
+    monkeypatch.setattr("robustreg.attacks.plan._PADDING", 5000)
+    siblings, x, y = several(name, sizes)
+    assert siblings.rungs is not None
+    tallies, before = [[Passes() for _ in sizes] for _ in range(2)], x.clone()
+    with tallied(siblings, tallies[0]):
+        found = input_gradient(siblings, x, y, loss)
+        assert torch.equal(outputs(siblings, x), found[0])
+    leaf = x.clone().requires_grad_()
+    with tallied(siblings, tallies[1]):
+        logits = siblings(leaf)
+        losses = loss(logits, y)
+        slope = SLOPES[loss](logits.detach(), y)[1] if loss in SLOPES else None
+        (gradient,) = torch.autograd.grad(logits if loss in SLOPES else losses.sum(), leaf, slope)
+        with torch.enable_grad():
+            siblings(x)
+    for mine, other in zip(found, (logits, losses, gradient), strict=True):
+        assert torch.equal(mine, other)
+    assert tallies[0] == tallies[1] and [count.backward for count in tallies[0]] == list(sizes)
+    assert torch.equal(x, before) and gradient.any()
+
+
+def test_some_points_of_several_networks_are_climbed_alone():
+    siblings, x, y = several("mlp", (61, 9, 38))
+    whole = input_gradient(siblings, x, y, margin)
+    for at in (torch.arange(3), torch.tensor([0, 61, 62, 107]), torch.arange(61, 108), torch.arange(80, 100)):
+        for some, every in zip(input_gradient(rows(siblings, at), x[at], y[at], margin), whole, strict=True):
+            assert torch.allclose(some, every[at], atol=1e-6)  # of another number of rows
+    with torch.no_grad():
+        assert rows(siblings, torch.arange(0))(x[:0]).shape == (0, 4)
+
+
+def test_several_networks_with_another_activation_or_under_autocast_are_asked_with_a_graph():
+    siblings, x, y = several("mlp", (30, 30))
+    bent = [nn.Sequential(model, nn.Tanh()) for model in siblings.models]
+    assert Siblings(bent, x, (30, 30)).chain is not None and Siblings(bent, x, (30, 30)).rungs is None
+    gradient = input_gradient(Siblings(bent, x, (30, 30)), x, y, margin)[2]
+    assert torch.allclose(gradient[:30], input_gradient(bent[0], x[:30], y[:30], margin)[2], atol=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Siblings(list(siblings.models), x, (30, 30)).rungs is None
+
+
+def test_a_loss_without_a_derivative_has_one_of_zero_on_a_ladder_too():
+    model, (x, y) = network("mlp"), points(20)
+    ladder = Ladder.of(model, x)
+    assert ladder is not None
+    for loss in (lambda logits, y: (logits.argmax(-1) != y).float(), lambda logits, y: logits.detach()[:, 0]):
+        for mine, other in zip(input_gradient(ladder, x, y, loss), input_gradient(model, x, y, loss), strict=True):
+            assert torch.equal(mine, other)
+
+
+def test_a_climb_overwrites_nothing_that_a_loss_keeps():
+    model, (x, y) = network("ReLU first and last"), points(20)
+    kept = torch.ones(20, 6)
+
+    class Keeps(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.sum(-1)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return kept
+
+    ladder = Ladder.of(model, x)
+    assert ladder is not None and (model(x) == 0).any()
+    for loss in (lambda logits, y: Keeps.apply(logits), lambda logits, y: logits.sum(-1)):
+        for mine, other in zip(input_gradient(ladder, x, y, loss), input_gradient(model, x, y, loss), strict=True):
+            assert torch.equal(mine, other)
+    assert (kept == 1).all()
 
 
 POOLS = {

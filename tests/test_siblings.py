@@ -21,7 +21,8 @@ from robustreg.attacks import (
 )
 from robustreg.attacks.losses import SLOPES
 from robustreg.attacks.passes import Passes, tallied
-from robustreg.attacks.siblings import LEAST, Siblings, rows
+from robustreg.attacks.plan import LEAST
+from robustreg.attacks.siblings import Siblings, rows
 from robustreg.attacks.transfer import Surrogate, make_images
 from robustreg.errors import PluginError, UsageError
 from robustreg.layers import Dropout, Normalize

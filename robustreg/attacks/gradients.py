@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .losses import SLOPES, AttackLoss
+from .losses import SLOPES, AttackLoss, sloped
 from .siblings import ladder_of
 
 
@@ -32,12 +32,12 @@ def climbing_gradient(model: nn.Module, x: Tensor, y: Tensor, loss: AttackLoss) 
 def _asked(
     model: nn.Module, x: Tensor, y: Tensor, loss: AttackLoss, check: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    slope_of = SLOPES.get(loss)
-    if slope_of is not None and (ladder := ladder_of(model)) is not None:
+    if (ladder := ladder_of(model)) is not None:
         with torch.no_grad():
             logits, back = ladder.climb(x)
-            losses, slope = slope_of(_checked(logits, check), y)
+            losses, slope = sloped(loss, _checked(logits, check), y)
             return logits, losses, back(slope)
+    slope_of = SLOPES.get(loss)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = _checked(model(x), check)

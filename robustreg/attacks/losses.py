@@ -117,6 +117,19 @@ SLOPES: dict[AttackLoss, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
 }
 
 
+def sloped(loss: AttackLoss, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses `(batch,)` and the derivative of each by its own logits: in closed form where there is one."""
+    if loss in SLOPES:
+        return SLOPES[loss](logits, y)
+    with torch.enable_grad():
+        logits = logits.detach().requires_grad_()
+        losses = loss(logits, y)
+        if not losses.requires_grad:
+            return losses, torch.zeros_like(logits)
+        (slope,) = torch.autograd.grad(losses.sum(), logits, materialize_grads=True)
+    return losses.detach(), slope.clone()  # whoever asks may write on it, and a loss may have given what it keeps
+
+
 def find_loss(loss: str | AttackLoss) -> AttackLoss:
     """Return the loss of a name; a function is passed through. A UsageError for an unknown name."""
     if callable(loss):
