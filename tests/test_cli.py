@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustreg.cli.main import run
+from robustreg.cli.main import main, run
 
 SMALL = ["--data", "digits:train=120,val=40,test=60", "--seeds", "1", "--epochs", "2", "--model", "mlp:hidden=16"]
 NO_NOISE = ["--label-noise", "0"]
@@ -479,3 +479,13 @@ def test_the_baseline_alone_with_few_seeds_has_nothing_to_test(tmp_path, capsys)
     arguments = [*SMALL, *NO_NOISE, "--protocol", "standard", "--no-figures", "--out", str(tmp_path)]
     assert run(["compare", "none", *arguments]) == 0
     assert "needed" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("own", "frozen"), [(True, 1), (False, 0)])
+def test_only_a_process_of_its_own_is_ended_without_looking_through_all_that_torch_has_made(own, frozen, monkeypatch):
+    calls = []
+    monkeypatch.setattr("gc.freeze", lambda: calls.append("freeze"))
+    monkeypatch.setattr("sys.argv", ["robustreg", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main(None if own else ["--version"])
+    assert (ended.value.code, len(calls)) == (0, frozen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shlex
@@ -141,4 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             # At once: Python takes a second to put torch away, and where the interruption met code that was made of
             # text, as that of dataclasses is, it would forget this exit code and end by a signal.
             leave(code)
+    if arguments is None:
+        # Before it ends Python looks through all that there is, and with torch that takes a second, for nothing.
+        gc.freeze()
     sys.exit(code)
