@@ -59,7 +59,7 @@ class Objective(nn.Module):
         self.stacked = False  # whether it is called for many runs at once
         self.passes = 0  # of the network, those that regularizers ask for included
         self.across: Callable[[Weights], Weights] | None = None  # for gradients of the loss that processes share
-        self._certain: Tensor | None = None  # the row that says each class
+        self._classes: int | None = None
         self._places: list[tuple[str, dict[str, nn.Parameter | None], str]] | None = None
         members = list(regularizers)
         self._hooks = training_hooks(members, task)
@@ -193,12 +193,11 @@ class Objective(nn.Module):
         """Return what `y` says of `x` as rows: `(batch,)` labels as distributions; rows and targets as they are."""
         if self.task == "regression" or y.ndim > 1:
             return y
-        if self._certain is None or self._certain.dtype != x.dtype or self._certain.device != y.device:
+        if self._classes is None:
             # Looked at once, and leaving no trace: a resumed run must go on as if it had not looked again.
             with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
-                classes = self._outputs(x[:2]).shape[-1]
-            self._certain = torch.eye(classes, dtype=x.dtype, device=y.device)
-        return self._certain.index_select(0, y)
+                self._classes = self._outputs(x[:2]).shape[-1]
+        return torch.eye(self._classes, dtype=x.dtype, device=y.device).index_select(0, y)
 
     def learning_rate(self, progress: float, base: float) -> float:
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
