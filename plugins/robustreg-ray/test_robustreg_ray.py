@@ -492,8 +492,9 @@ def test_a_node_that_goes_takes_no_run_with_it_and_the_cluster_stays(cluster: An
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from robustreg.engines import engine_of
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs beside itself
 def work(note):
     time.sleep(600)
     yield
