@@ -256,8 +256,9 @@ def test_threads_that_the_work_leaves_keep_no_job_alive(here: Path) -> None:
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from robustreg_slurm.source import start
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs beside itself
 def work(note):
     import os
     yield os.getpid(), os.getppid()
