@@ -88,8 +88,9 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         super().__init__()
-        for name, value in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1), persistent=False)
+        mean_std = [torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1) for value in (mean, std)]
+        for name, value in zip(("mean", "std"), torch.broadcast_tensors(*mean_std), strict=True):
+            self.register_buffer(name, value.clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized `(batch, channels, height, width)` images."""

@@ -150,3 +150,9 @@ def test_checking_a_model_leaves_no_trace() -> None:
     assert torch.equal(stream, torch.get_rng_state())
     assert [model[0].training, model[1].training, model[2].training] == [True, False, True]
     assert all(value.requires_grad for value in model.parameters())
+
+
+def test_one_mean_goes_with_a_deviation_for_each_channel_also_of_grey_images():
+    x = torch.rand(2, 1, 4, 4)
+    wanted = (x - 0.5) / torch.tensor([0.1, 0.2, 0.3]).reshape(-1, 1, 1)
+    torch.testing.assert_close(Normalize(0.5, (0.1, 0.2, 0.3))(x), wanted)
