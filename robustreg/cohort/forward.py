@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..chain import bound, by_class, learning_chain, through
+from ..func import vmap
 from ..objective import BASE_TERM, Objective
 
 NETWORK = "network."  # what the objective calls its network's tensors
@@ -73,7 +74,7 @@ class Forward:
             with _standing_in(self._places, dict(zip(state, given, strict=False))):
                 return getattr(self._worker, method)(*given[len(state) :], **shared)
 
-        return torch.vmap(one)(*state.values(), *rows)
+        return vmap(one, len(rows[-1]), *state.values(), *rows)
 
     def outputs(self, state: dict[str, Tensor], images: Iterable[Tensor]) -> Tensor:
         """Return `(runs, n, outputs)` of the networks in evaluation mode; nothing is changed.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..func import grad
 from ..noise import Rng
 from ..threat import ThreatModel
 
@@ -41,12 +42,12 @@ def ascend(
 
     Madry et al, Towards deep learning models resistant to adversarial attacks, 2018.
     """
-    eps, direction, slope = eps.to(x.dtype), ThreatModel(norm, 1), torch.func.grad(score)
+    eps, direction = eps.to(x.dtype), ThreatModel(norm, 1)
     with torch.no_grad():  # of the outer autograd: it would keep what is needed to look through the attack
         size = travel * eps / steps
         image = x if start is None else nearest(start, x, eps, norm)
         for _ in range(steps):
-            image = nearest(direction.step(image, slope(image), size.to(x.dtype)), x, eps, norm)
+            image = nearest(direction.step(image, grad(score, image), size.to(x.dtype)), x, eps, norm)
     return image
 
 
