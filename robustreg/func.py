@@ -54,7 +54,7 @@ def vmap(function: Callable[..., Any], rows: int, *arguments: Any) -> Any:
 
 
 def grad(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return `torch.func.grad(function)(at)`, the gradient of a scalar, as a constant: nothing flows back through it."""
+    """Return `torch.func.grad(function)(at)`, the gradient of a scalar; nothing flows back through it."""
     if not LEAN:
         with torch.no_grad():
             return torch.func.grad(function)(at)

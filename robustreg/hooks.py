@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from importlib import metadata
 from operator import itemgetter
 from threading import Lock
 from typing import Any
 
 import pluggy
-from pluggy import HookCaller, HookImpl
 from torch import Tensor, nn
 
 from . import hookspecs
@@ -34,73 +33,77 @@ def check_hooks(members: Iterable[Regularizer], task: str = "classification") ->
 
 
 def training_hooks(members: list[Regularizer], task: str) -> dict[str, Hook]:
-    """Register the regularizers of one run; return every hook with its implementations in the order the user gave."""
-    with _registering:
-        manager = _specified()
-        try:
-            _register(manager, members, task)
-            return {name: Hook(getattr(manager.hook, name)) for name in _ARGUMENTS}
-        finally:
-            for name, _ in manager.list_name_plugin():
-                manager.unregister(name=name)
-
-
-def _register(manager: pluggy.PluginManager, members: list[Regularizer], task: str) -> None:
-    for member in reversed(members):
+    """Return every hook with its implementations by the regularizers of one run, in the order the user gave."""
+    names: set[str] = set()
+    for member in members:
         if not isinstance(member, Regularizer):
             raise UsageError(f"a regularizer must be a robustreg.Regularizer instance, got {member!r}")
         if "." in member.name or hasattr(nn.ModuleDict, member.name):
             raise PluginError(f"{_who(member)}: torch cannot keep a module of this name; rename the regularizer")
-        if manager.has_plugin(member.name):
+        if member.name in names:
             raise UsageError(f"two regularizers are called {member.name!r}; give one of them another name=")
         if task not in member.tasks:
             raise UsageError(f"regularizer {member.name!r} works for {', '.join(member.tasks)}, not for {task}")
-        try:
-            manager.register(member, name=member.name)
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"{_who(member)}: {error}") from error
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{_who(error.plugin)}: {error}") from error
+        names.add(member.name)
+    found: dict[str, list[tuple[int, Call]]] = {name: [] for name in _ARGUMENTS}
     for member in members:
-        for caller in manager.get_hookcallers(member) or ():
-            if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
-                raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
+        for hook, (turn, *arguments) in _declared(member).items():
+            found[hook].append((turn, Call(member, hook, *arguments)))
+    return {name: Hook([call for _, call in sorted(pairs, key=itemgetter(0))]) for name, pairs in found.items()}
 
 
-@cache
-def _specified() -> pluggy.PluginManager:
-    """A manager that knows the hooks: to teach them to one takes as long as an epoch of a small stack takes a run."""
+Declaration = tuple[int, tuple[str, ...], tuple[str, ...]]  # whose turn it is, arguments, and those with a default
+_known: dict[tuple[Any, ...], dict[str, Declaration]] = {}
+_registering = Lock()
+
+
+def _declared(member: Regularizer) -> dict[str, Declaration]:
+    """What a regularizer's hooks declare, by name. pluggy looks at them once for all that have the same ones: at each
+    regularizer of each run it would take as long as an epoch of a small stack takes a run."""
+    own, kind = vars(member), type(member)
+    hooks = (own[name] if name in own else getattr(kind, name, None) for name in _ARGUMENTS)
+    key = (kind, *(hook if hasattr(hook, _MARK) else None for hook in hooks))
+    with _registering:
+        if key not in _known:
+            _known[key] = _looked_up(member)
+        return _known[key]
+
+
+def _looked_up(member: Regularizer) -> dict[str, Declaration]:
     manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.Training)
-    return manager
-
-
-_registering = Lock()  # the manager knows the regularizers of a run only while their hooks are looked up
+    try:
+        manager.register(member, name=member.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{_who(member)}: {error}") from error
+    found = {}
+    for caller in manager.get_hookcallers(member) or ():
+        (impl,) = caller.get_hookimpls()
+        if impl.hookwrapper or impl.wrapper:
+            raise PluginError(f"{_who(member)}: {caller.name}() must not be a wrapper; hooks return their effect")
+        # What has a default is taken, too, where the hook knows it.
+        named = tuple(name for name in impl.kwargnames if name in _ARGUMENTS[caller.name])
+        found[caller.name] = (impl.trylast - impl.tryfirst, tuple(impl.argnames), named)
+    return found
 
 
 class _Manager(pluggy.PluginManager):
-    """Looks for hooks only where a regularizer may have one, and not in the hundred methods that any module has."""
+    """Sees all marked functions of a regularizer, and what it has switched off."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Return the marks of an implementation; None of all else."""
         own = vars(plugin)
         found = own[name] if name in own else getattr(type(plugin), name, None)
-        if found is getattr(Regularizer, name, None) or not hasattr(found, _MARK):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
+        return super().parse_hookimpl_opts(plugin, name) if hasattr(found, _MARK) else None
 
 
 class Hook:
     """A training hook: its implementations in call order, called one after the other."""
 
-    def __init__(self, hook: HookCaller) -> None:
-        impls = hook.get_hookimpls()[::-1]
-        # pluggy calls the last ones latest first; here they too run in the order the user gave.
-        ordered = [impl for impl in impls if not impl.trylast] + [impl for impl in impls[::-1] if impl.trylast]
-        self.calls = [Call(impl, hook.name) for impl in ordered]
-        self.takes = {name for call in self.calls for name in call.takes}
+    def __init__(self, calls: list[Call]) -> None:
+        self.calls = calls
+        self.takes = {name for call in calls for name in call.takes}
 
     def __bool__(self) -> bool:
         return bool(self.calls)
@@ -117,7 +120,7 @@ class Hook:
             for call in self.calls:
                 if call.draws and rng is not None:
                     known["rng"] = rng.split(call.name, call.noise)
-                answer = call.function(*call.arguments(known))
+                answer = call.function(*call.arguments(known)) if call.takes else call.function()
                 if answer is not None:
                     yield call, answer
         except RobustregError:
@@ -141,15 +144,12 @@ class Call:
         noise: to be made the noise of a step.
     """
 
-    def __init__(self, impl: HookImpl, hook: str) -> None:
-        owner: Any = impl.plugin
-        self.function, self.hook, self.owner, self.name = impl.function, hook, owner, owner.name
-        # What has a default is taken, too, where the hook knows it.
-        named = [name for name in impl.kwargnames if name in _ARGUMENTS[hook]]
+    def __init__(self, owner: Any, hook: str, places: tuple[str, ...], named: tuple[str, ...]) -> None:
+        self.function, self.hook, self.owner, self.name = getattr(owner, hook), hook, owner, owner.name
         if named:
-            self.function = partial(_named, impl.function, len(impl.argnames), named)
-        self.takes = (*impl.argnames, *named)
-        self.arguments = partial(_picked, self.takes) if len(self.takes) < 2 else itemgetter(*self.takes)
+            self.function = partial(_named, self.function, len(places), named)
+        self.takes = (*places, *named)
+        self.arguments = itemgetter(*self.takes) if len(self.takes) > 1 else partial(_picked, self.takes)
         self.draws, self.noise = "rng" in self.takes, Rng(0)
 
     def expect(self, value: Any, kind: type | tuple[type, ...]) -> Any:
@@ -197,7 +197,7 @@ def _picked(names: tuple[str, ...], known: Mapping[str, Any]) -> tuple[Any, ...]
     return tuple(known[name] for name in names)
 
 
-def _named(function: Callable[..., Any], places: int, names: list[str], *values: Any) -> Any:
+def _named(function: Callable[..., Any], places: int, names: tuple[str, ...], *values: Any) -> Any:
     return function(*values[:places], **dict(zip(names, values[places:], strict=True)))
 
 

@@ -31,6 +31,7 @@ from robustreg.regularizers import (
     Trades,
     anywhere,
     ascend,
+    ascent,
     divergence,
     nearest,
     warmed,
@@ -332,26 +333,26 @@ def test_the_attack_looks_at_the_network_in_the_mode_that_was_asked_for(kind: ty
     judged.eval()
     name = "eps" if kind is Trades else "strength"
     seen: dict[str, Tensor] = {}
-    real = torch.func.grad
+    real = ascent.grad
     for crafting in ("eval", "train"):
         asked: list[Tensor] = []
 
-        def noted(score: Any, asked: list[Tensor] = asked) -> Any:
-            slope = real(score)
-            return lambda image: asked.append(slope(image)) or asked[-1]  # type: ignore[func-returns-value]
+        def noted(score: Any, image: Tensor, asked: list[Tensor] = asked) -> Tensor:
+            asked.append(real(score, image))
+            return asked[-1]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.func, "grad", noted)
+            patch.setattr(ascent, "grad", noted)
             objective = Objective(model, [kind(**{name: eps, "crafting": crafting, "steps": 1})]).train()
             objective(X, Y, key)
         seen[crafting] = asked[0]
         assert all(module.training for module in model.modules())
     if kind is Trades:
         start = nearest(X + 1e-3 * Rng(key).split(kind.name).normal(*X.shape), X, eps_of(eps))
-        wanted = real(lambda image: divergence(judged(X).detach(), judged(image)))(start)
+        wanted = real(lambda image: divergence(judged(X).detach(), judged(image)), start)
     else:
         start = anywhere(X, Rng(key).split(kind.name).split("start"), eps=eps_of(eps))
-        wanted = real(loss_of(judged))(start)
+        wanted = real(loss_of(judged), start)
     torch.testing.assert_close(seen["eval"], wanted, rtol=1e-8, atol=1e-10)
     assert float((seen["train"] - wanted.detach()).norm()) > 0.1 * float(wanted.detach().norm())
 

@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports go from a line to lines above it. The core is what a training needs; it knows nothing but itself.
 LAYERS = (
     {"errors"},
-    {"compiler", "hookspecs", "noise", "place", "pooling", "sgd", "statistics"},
+    {"compiler", "func", "hookspecs", "noise", "place", "pooling", "sgd", "statistics"},
     {"inference", "layers", "manifest", "plugins", "reference", "regularizer", "spec", "states", "threat"},
     {"chain"},
     {"hooks", "attacks", "data", "distributed", "engines", "models", "recipe"},
@@ -49,6 +49,7 @@ CORE = {
     "objective",
     "recipe",
     "compiler",
+    "func",
     "sgd",
     "session",
     "training",
