@@ -301,6 +301,91 @@ def test_networks_that_differ_in_a_plain_number_do_not_share_a_step() -> None:
     assert [run.cohort for run in runs] == [1, 1]
 
 
+class Boxed:
+    """Keeps a value where nobody looks."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+class Shuffled(nn.Module):
+    """Looks at the pixels in an order of its own, kept in some way."""
+
+    def __init__(self, keep: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.order, self.linear = keep(torch.randperm(64)), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = self.order.value if isinstance(self.order, Boxed) else torch.as_tensor(self.order)
+        return self.linear(x.flatten(1)[:, order])
+
+
+class Hooked(nn.Module):
+    """The same, but for the order that a hook of a layer gives the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        order, self.linear = torch.randperm(64), nn.Linear(64, 10)
+        self.linear.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, order],))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
+
+
+KEEPS: dict[str, Callable[[Tensor], Any]] = {
+    "tensor": Tensor.clone,
+    "list": Tensor.tolist,
+    "array": Tensor.numpy,
+    "object": Boxed,
+}
+
+
+@pytest.mark.parametrize("kind", [*KEEPS, "hook"])
+def test_networks_that_differ_beside_their_tensors_are_not_taken_for_one(kind: str) -> None:
+    make = Hooked if kind == "hook" else partial(Shuffled, KEEPS[kind])
+    some, alone = (train_cohort(members(3, make=make), recipe=RECIPE, together=how) for how in (True, False))
+    assert [run.cohort for run in some] == [1, 1, 1]
+    assert close(some, alone)
+    if kind in ("hook", "object"):  # found when the stack is compared with its runs
+        assert some[0].note == "trained alone: runs differ in more than parameters, buffers and knobs"
+
+
+def test_parts_of_a_large_group_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustreg.cohort.trial.LARGEST", 2)
+    same = iter([True, True, False, False])
+
+    def make() -> nn.Module:
+        made = mlp()
+        if not next(same):
+            made.register_forward_hook(lambda _, inputs, said, by=torch.rand(()): said * by)
+        return made
+
+    runs = train_cohort(members(4, make=make), recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [2, 2, 1, 1]
+    assert [bool(run.note) for run in runs] == [False, False, True, True]
+
+
+class Weighted(Regularizer):
+    """Keeps its strength in a list."""
+
+    name = "weighted"
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.weights = [by]
+
+    @hookimpl
+    def penalty(self, logits: Tensor) -> Mapping[str, Tensor]:
+        return {"weighted": self.weights[0] * logits.square().mean()}
+
+
+def test_regularizers_that_differ_in_a_list_do_not_share_a_step() -> None:
+    some = [Member(seeded(mlp, 0), [Weighted(by)], DIGITS, 0) for by in (0.0, 0.1, 0.1)]
+    runs = train_cohort(some, recipe=RECIPE, together=True)
+    assert [run.cohort for run in runs] == [1, 2, 2]
+    assert runs[0].history[-1]["weighted"] == 0 < runs[1].history[-1]["weighted"]
+
+
 class Halting(Regularizer):
     """Asks a tensor a question, which vmap cannot answer for many runs at once."""
 

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-_PLAIN = (int, float, str, bool, tuple, type(None))
+_PLAIN = (int, float, str, bool, type(None))
+_KNOBS = "_settings"
+_TORCHS = frozenset(vars(nn.Module())) | {_KNOBS}  # what torch keeps of any module, tensors and modules among it
 
 
 def structure(*modules: nn.Module) -> list[Any]:
-    """Return all that modules must have in common to be stacked: everything that is not the value of a tensor."""
+    """Return what modules must have in common to be stacked: all but the values of parameters, buffers and knobs.
+
+    Of an object of an unknown kind it is the kind. What that leaves out, and what hooks of layers do, is found when
+    the runs of a stack are compared with themselves alone.
+    """
     found: list[Any] = []
     for name, module in (pair for root in modules for pair in root.named_modules()):
-        knobs = {key for key, knob in getattr(module, "knobs", {}).items() if knob.is_tensor}
-        values = {**vars(module), **vars(module).get("_settings", {})}
-        plain = {key: value for key, value in values.items() if key not in knobs and isinstance(value, _PLAIN)}
+        own, knobs = vars(module), getattr(module, "knobs", {})
+        values = {key: value for key, value in own.items() if key not in _TORCHS}
+        values |= {key: value for key, value in own.get(_KNOBS, {}).items() if not knobs[key].is_tensor}
+        values["training"] = module.training
         tensors = {**module._parameters, **module._buffers}
         sizes = {key: one if one is None else (one.shape, one.dtype, one.requires_grad) for key, one in tensors.items()}
+        plain = {key: _plain(value) for key, value in values.items()}
         found.append((name, type(module).__module__, type(module).__qualname__, plain, sizes))
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_plain(one)) for one in value)
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), crc32(np.ascontiguousarray(value).tobytes())
+    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:  # and yet no buffer
+        return value.dtype, _plain(value.detach().cpu().reshape(-1).view(torch.uint8).numpy()), value.shape
+    return type(value).__qualname__

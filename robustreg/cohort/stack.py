@@ -39,18 +39,25 @@ BY_RUN = ("before_epoch", "learning_rate", "after_epoch")  # hooks that see the 
 WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
 
 
+class Unlike(ValueError):
+    """Runs that cannot share a step: it says why."""
+
+
 class Stack:
     """Runs that are trained in one step. `epoch()` trains one epoch; a run that has ended leaves the stack.
 
     Args:
         sessions: of the runs, not begun, with alike objectives.
         splits: of each run, in memory and equally large.
+
+    Raises:
+        Unlike: for runs that a stack does not train as they are trained alone.
     """
 
     def __init__(self, sessions: Sequence[Session], splits: Sequence[Splits]) -> None:
         first = structure(sessions[0].objective)
         if any(structure(one.objective) != first for one in sessions[1:]):
-            raise ValueError("regularizers have prepared networks that differ in more than numbers")
+            raise Unlike("regularizers have prepared networks that differ in more than numbers")
         self.sessions, self.recipe = list(sessions), sessions[0].recipe
         self._splits = dict(zip(sessions, splits, strict=True))
         self._seconds: dict[Session, float] = dict.fromkeys(sessions, 0.0)  # of all, in the order they came
@@ -65,7 +72,7 @@ class Stack:
         self.state: dict[str, Tensor] = {**params, **buffers}
         trained = [f"{NETWORK}{name}" for name, one in self.worker.network.named_parameters() if one.requires_grad]
         if not self.state.keys() >= set(trained):
-            raise ValueError("a regularizer and the network share parameters")
+            raise Unlike("a regularizer and the network share parameters")
         for name in self.state.keys() - set(trained):  # parameters of regularizers, too, are theirs to change
             self.state[name] = self.state[name].detach()
         self._forward = Forward(self.worker, self.state)
@@ -73,6 +80,9 @@ class Stack:
         self._wide = weights > WIDE and torch.device(self._device).type == "cpu" and not self._forward.chained
         self._optimizer = self.recipe.build(self._groups())
         self._bind()
+        plain = self._forward.chained and not self.worker.regularizers  # all that such a network consists of is known
+        if len(self.sessions) > 1 and not plain:
+            self._compare()
 
     @property
     def rows(self) -> int:
@@ -239,6 +249,25 @@ class Stack:
             kept = momenta.pop(old, {})
             momenta[new] = {key: value[at] if value.shape == old.shape else value for key, value in kept.items()}
         self._bind()
+
+    def _compare(self) -> None:
+        """Compare what the stack says of a batch, and loses on it, with what each run does alone.
+
+        A stack sees tensors. What runs differ in beside them, as in a hook of a layer, is in it that of the first one.
+        """
+        at = torch.arange(min(self.recipe.batch_size, self._train.count), device=self._device)
+        x, y = self.batch(at.expand(self.rows, -1))
+        with self.rehearsal(), torch.no_grad():
+            said = self._forward.outputs(self.state, [x])
+            self.worker.train()
+            lost, _ = self._forward.losses(self.state, x, y, self.keys(), 0.0)
+        with self.rehearsal(), torch.no_grad():
+            for row, session in enumerate(self.sessions):
+                alone = session.objective
+                pairs = [(said[row], alone.network.eval()(x[row]))]
+                pairs += [(lost[row], alone.train()(x[row], y[row], session.key, 0.0)[0])]
+                if not all(torch.allclose(one, other.to(one), 1e-3, 1e-4, equal_nan=True) for one, other in pairs):
+                    raise Unlike("runs differ in more than parameters, buffers and knobs")
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

@@ -16,9 +16,9 @@ from ..recipe import Recipe
 from ..regularizer import Regularizer
 from ..session import Run, Session, seed_torch
 from ..training import checked, train
-from .member import Member, alike, stack_of
+from .member import Member, alike
 from .stack import Stack
-from .trial import most, try_stack
+from .trial import most, stack_or_why, try_stack
 
 if TYPE_CHECKING:
     from ..data.split import Splits
@@ -122,7 +122,7 @@ def train_cohort(
                     stack, note = try_stack(chosen, recipe, device, task, together)
                     stacking = stack is not None
                 elif stacking:
-                    stack = stack_of(chosen, recipe, device, task)
+                    stack, note = stack_or_why(chosen, recipe, device, task)
                 found = _alone(chosen, recipe, device, task, tell) if stack is None else _stacked(stack, tell)
             for run in found:
                 run.note = note

@@ -12,7 +12,7 @@ import torch
 
 from ..recipe import Recipe
 from .member import Member, session_of, stack_of
-from .stack import Stack
+from .stack import Stack, Unlike
 
 LARGEST = 32  # runs in a stack: more are hardly faster, and caches are finite
 SLOW = 0.03  # seconds: a step this long is bound by arithmetic, which stacking does not save
@@ -50,10 +50,25 @@ def try_stack(
             stack.worker.train()
             step = partial(stack.step, stack.batch(where), stack.keys(), [0.0] * stack.rows, 0.0)
             stacked = _pace(step, device, times=1 if together else 5) / len(members)
-    except Exception as error:  # whatever a model or a plugin raises inside vmap, it may be sound outside
-        lines = str(error).strip().splitlines() or [""]
-        return None, f"trained alone, as it does not run inside torch.vmap: {type(error).__name__}: {lines[0]}"
+    except Exception as error:
+        return None, _why(error)
     return (stack, "") if stacked < pace else (None, "trained alone: stacked it is no faster")
+
+
+def stack_or_why(members: Sequence[Member], recipe: Recipe, device: str, task: str) -> tuple[Stack | None, str]:
+    """Return a stack of these alike members, ready to be trained; or None, and why there is none."""
+    try:
+        return stack_of(members, recipe, device, task), ""
+    except Exception as error:
+        return None, _why(error)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, Unlike):
+        return f"trained alone: {error}"
+    # Whatever a model or a plugin raises inside vmap, it may be sound outside.
+    lines = str(error).strip().splitlines() or [""]
+    return f"trained alone, as it does not run inside torch.vmap: {type(error).__name__}: {lines[0]}"
 
 
 def _alone(member: Member, recipe: Recipe, device: str, task: str) -> Callable[[], Any]:
