@@ -357,12 +357,42 @@ def test_parts_of_a_large_group_are_compared_too(monkeypatch: pytest.MonkeyPatch
     def make() -> nn.Module:
         made = mlp()
         if not next(same):
-            made.register_forward_hook(lambda _, inputs, said, by=torch.rand(()): said * by)
+            by = torch.rand(())
+            made.register_forward_hook(lambda _, inputs, said: said * by)
         return made
 
     runs = train_cohort(members(4, make=make), recipe=RECIPE, together=True)
     assert [run.cohort for run in runs] == [2, 2, 1, 1]
     assert [bool(run.note) for run in runs] == [False, False, True, True]
+
+
+class Falling(Regularizer):
+    """A schedule whose state is no tensor: it halves the rate after an epoch that was not better than the best."""
+
+    name = "falling"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+        self.factor = 1.0
+
+    @hookimpl
+    def learning_rate(self) -> float:
+        return self.factor
+
+    @hookimpl
+    def after_epoch(self, metrics: Mapping[str, float]) -> None:
+        if self.seen and metrics["val_nll"] >= min(self.seen):
+            self.factor /= 2
+        self.seen.append(metrics["val_nll"])
+
+
+def test_runs_whose_schedules_remember_other_things_have_learning_rates_of_their_own() -> None:
+    recipe = RECIPE.changed(epochs=8, learning_rate=1.0)
+    found = [train_cohort(members(4, Falling()), recipe=recipe, together=how) for how in (True, False)]
+    rates, alone = ([[row["learning_rate"] for row in run.history] for run in runs] for runs in found)
+    assert rates == alone
+    assert len({tuple(row) for row in rates}) > 1  # they do part
 
 
 class Weighted(Regularizer):

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 _PLAIN = (int, float, str, bool, type(None))
-_KNOBS = "_settings"
-_TORCHS = frozenset(vars(nn.Module())) | {_KNOBS}  # what torch keeps of any module, tensors and modules among it
+_TORCHS = frozenset(vars(nn.Module()))  # what torch keeps of any module, tensors and modules among it
+
+
+class Unlike(ValueError):
+    """Runs that cannot share a step: it says why."""
 
 
 def structure(*modules: nn.Module) -> list[Any]:
@@ -23,15 +26,18 @@ def structure(*modules: nn.Module) -> list[Any]:
     """
     found: list[Any] = []
     for name, module in (pair for root in modules for pair in root.named_modules()):
-        own, knobs = vars(module), getattr(module, "knobs", {})
-        values = {key: value for key, value in own.items() if key not in _TORCHS}
-        values |= {key: value for key, value in own.get(_KNOBS, {}).items() if not knobs[key].is_tensor}
-        values["training"] = module.training
+        values = {"training": module.training, **beside_tensors(module)}
+        values |= {key: one for key, one in values.pop("_settings", {}).items() if not module.knobs[key].is_tensor}
         tensors = {**module._parameters, **module._buffers}
         sizes = {key: one if one is None else (one.shape, one.dtype, one.requires_grad) for key, one in tensors.items()}
         plain = {key: _plain(value) for key, value in values.items()}
         found.append((name, type(module).__module__, type(module).__qualname__, plain, sizes))
     return found
+
+
+def beside_tensors(module: nn.Module) -> dict[str, Any]:
+    """Return what a module by itself keeps, apart from tensors, modules, hooks and its mode."""
+    return {key: value for key, value in vars(module).items() if key not in _TORCHS}
 
 
 def _plain(value: Any) -> Any:

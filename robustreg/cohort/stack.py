@@ -26,8 +26,8 @@ from ..session import Run, Session
 from ..training import look
 from .forward import NETWORK, Forward
 from .images import Images
-from .likeness import structure
-from .rates import Schedules
+from .likeness import Unlike, structure
+from .rates import Schedules, step_at
 from .rows import by_run, own_tensors, put
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ T = TypeVar("T")
 VECTOR = 64  # entries: a multiple of what any vector register takes
 BY_RUN = ("before_epoch", "learning_rate", "after_epoch")  # hooks that see the objective of one run
 WIDE = 10_000  # weights from which a CPU looks at one network after the other faster than at all together
-
-
-class Unlike(ValueError):
-    """Runs that cannot share a step: it says why."""
 
 
 class Stack:
@@ -80,8 +76,7 @@ class Stack:
         self._wide = weights > WIDE and torch.device(self._device).type == "cpu" and not self._forward.chained
         self._optimizer = self.recipe.build(self._groups())
         self._bind()
-        plain = self._forward.chained and not self.worker.regularizers  # all that such a network consists of is known
-        if len(self.sessions) > 1 and not plain:
+        if self.worker.regularizers or not self._forward.chained:  # of a chain all is known that it consists of
             self._compare()
 
     @property
@@ -173,7 +168,7 @@ class Stack:
                 self.state[NETWORK + name].grad = value
         copied = self.worker.has("after_step", "before")
         before = {name: one.detach().clone() for name, one in self._weights().items()} if copied else {}
-        self._update(rates)
+        step_at(rates, self._optimizer, self.recipe.learning_rate or max(rates))
         if self.worker.has("after_step"):
             rate = torch.tensor(rates, dtype=torch.float64, device=self._device)
             for name, value in self._each("after_step", progress, before, rate, keys).items():
@@ -189,23 +184,6 @@ class Stack:
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: self.state[NETWORK + name] for name, _ in self.worker.network.named_parameters()}
-
-    def _update(self, rates: Sequence[float]) -> None:
-        # Always with the rate of the recipe: one taken from the runs that happen to be here would round otherwise.
-        base = self.recipe.learning_rate or max(rates)
-        for group in self._optimizer.param_groups:
-            group["lr"] = base
-        if all(rate == base for rate in rates):
-            self._optimizer.step()
-            return
-        # An update is proportional to its learning rate: a run with another one goes that share of the way.
-        shares = torch.tensor([rate / base for rate in rates], dtype=torch.float64, device=self._device)
-        before = [tensor.detach().clone() for tensor in self._learned()]
-        self._optimizer.step()
-        with torch.no_grad():
-            for tensor, old in zip(self._learned(), before, strict=True):
-                share = shares.to(old.dtype).reshape(-1, *[1] * (old.ndim - 1))
-                tensor.copy_(torch.where(share == 1, tensor, old + share * (tensor - old)))
 
     def look(self) -> list[dict[str, float]]:
         """Return what `training.look` says of each run."""
@@ -251,7 +229,7 @@ class Stack:
         self._bind()
 
     def _compare(self) -> None:
-        """Compare what the stack says of a batch, and loses on it, with what each run does alone.
+        """Compare the answers to a batch, and the losses, with those that each run has alone.
 
         A stack sees tensors. What runs differ in beside them, as in a hook of a layer, is in it that of the first one.
         """

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ..recipe import Recipe
+from .likeness import Unlike
 from .member import Member, session_of, stack_of
-from .stack import Stack, Unlike
+from .stack import Stack
 
 LARGEST = 32  # runs in a stack: more are hardly faster, and caches are finite
 SLOW = 0.03  # seconds: a step this long is bound by arithmetic, which stacking does not save
