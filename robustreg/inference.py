@@ -24,19 +24,15 @@ def untraced(model: nn.Module, *, frozen: bool = True) -> Iterator[nn.Module]:
     """Put `model` in evaluation mode with frozen parameters, and restore every trace afterwards.
 
     Restored: the mode of every submodule (frozen BatchNorm layers keep theirs), `requires_grad` of every parameter,
-    buffers that a forward pass changed, and torch's global random state. `.grad` is never written.
+    buffers that a forward pass wrote on or replaced, and torch's global random state. `.grad` is never written.
 
     Args:
         model: any network.
         frozen: False leaves `requires_grad` alone, where no graph is made anyway.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (buffer, buffer._version, buffer.clone())
-        for module, _ in modes
-        for buffer in module._buffers.values()
-        if buffer is not None
-    ]
+    homes = [(module._buffers, dict(module._buffers)) for module, _ in modes if module._buffers]
+    buffers = [(one, _version(one), one.clone()) for _, before in homes for one in before.values() if one is not None]
     parameters = [one for module, _ in modes for one in module._parameters.values() if one is not None]
     trainable = [one for one in parameters if one.requires_grad] if frozen else []
     cuda = sorted({one.device.index for one in parameters if one.is_cuda})
@@ -53,10 +49,18 @@ def untraced(model: nn.Module, *, frozen: bool = True) -> Iterator[nn.Module]:
                     module.training = training
             for parameter in trainable:
                 parameter.requires_grad_(True)
-            with torch.no_grad():
-                for buffer, version, before in buffers:
-                    if buffer._version != version:
+            for home, names in homes:
+                home.update(names)
+            for buffer, version, before in buffers:
+                if version is None or _version(buffer) != version:
+                    # What was made in inference mode can be written on only there.
+                    with torch.inference_mode() if buffer.is_inference() else torch.no_grad():
                         buffer.copy_(before)
+
+
+def _version(buffer: Tensor) -> int | None:
+    """How often a tensor was written on; None where torch does not count."""
+    return None if buffer.is_inference() else buffer._version
 
 
 def logits(model: nn.Module, split: Split) -> Tensor:

@@ -14,6 +14,7 @@ _LEAST = 2**15  # numbers, below which the layer's own way is as fast
 _CHANNELS = 4  # the same
 
 _pool = torch.ops.aten.max_pool2d_with_indices
+_transformed = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda x: False)  # by torch.func
 _unpool = torch.ops.aten.max_pool2d_with_indices_backward
 
 
@@ -37,7 +38,7 @@ def swift_pools(model: nn.Module) -> Iterator[None]:
 
 def _forward(layer: nn.MaxPool2d, x: Tensor) -> Any:
     fits = x.ndim == 4 and x.shape[1] >= _CHANNELS and x.numel() >= _LEAST and x.is_contiguous()
-    if not fits or x.device.type != "cpu" or x.dtype != torch.float32 or layer.return_indices:
+    if not fits or x.device.type != "cpu" or x.dtype != torch.float32 or layer.return_indices or _transformed(x):
         return nn.MaxPool2d.forward(layer, x)
     sides = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     return _Pooled.apply(x, (*([side] * 2 if isinstance(side, int) else side for side in sides), layer.ceil_mode))

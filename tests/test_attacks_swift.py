@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from robustreg.attacks.ladder import Ladder
 from robustreg.attacks.losses import SLOPES, cross_entropy, dlr, margin, scale_free
 from robustreg.attacks.passes import Passes, counting, tallied
 from robustreg.attacks.siblings import Siblings, rows
+from robustreg.models import cnn, mlp
 from robustreg.pooling import swift_pools
 
 LADDERS: dict[str, list[nn.Module]] = {
@@ -220,3 +223,37 @@ def test_swift_pools_take_the_short_way_and_give_the_layer_back_after_an_error()
         assert "_Pooled" not in type(model(x[:1]).grad_fn).__name__  # too small to pay
         raise ZeroDivisionError
     assert "_Pooled" not in type(model(x).grad_fn).__name__
+
+
+def test_torch_func_sees_through_pools_of_any_size():
+    model = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    x = torch.rand(300, 1, 8, 8)
+
+    def lost(images: Tensor) -> Tensor:
+        return model(images).square().sum()
+
+    wanted = torch.func.grad(lost)(x)
+    with swift_pools(model):
+        assert torch.equal(torch.func.grad(lost)(x), wanted)
+        assert torch.func.vmap(lost)(x.view(2, 150, 1, 8, 8)).sum().isclose(lost(x))
+        assert torch.func.jvp(lost, (x,), (x,))[1].isclose((wanted * x).sum())
+
+
+@dataclass
+class Powered:
+    """A loss that cannot be hashed."""
+
+    power: float
+
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
+        return margin(logits, y).exp() ** self.power
+
+
+@pytest.mark.parametrize("make", [partial(mlp, (1, 8, 8), 10), partial(cnn, (1, 8, 8), 10)])
+def test_a_loss_may_be_any_function(make):
+    torch.manual_seed(0)
+    model, x, y = make(), torch.rand(20, 1, 8, 8), torch.arange(20) % 10
+    images = [
+        pgd(model, x, y, eps=0.1, steps=3, loss=loss) for loss in (Powered(1.0), lambda *pair: Powered(1.0)(*pair))
+    ]
+    assert torch.equal(*images)

@@ -40,3 +40,34 @@ def test_its_numbers_and_its_state_are_those_of_torch(fused, momentum, more):
 
 def test_a_recipe_for_sgd_is_made_of_it():
     assert type(Recipe().build([torch.zeros(2, requires_grad=True)])) is SGD
+
+
+def test_a_step_with_a_closure_hooks_or_scaled_gradients_is_torchs_own():
+    found = []
+    for kind in (SGD, torch.optim.SGD):
+        weight = torch.nn.Parameter(torch.ones(4))
+        optimizer, seen = kind([weight], lr=0.1, fused=True), []
+        optimizer.register_step_pre_hook(lambda *_, seen=seen: seen.append("before"))
+        optimizer.register_step_post_hook(lambda *_, seen=seen: seen.append("after"))
+
+        def closure(weight=weight, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = weight.square().sum()
+            loss.backward()
+            return loss
+
+        loss = optimizer.step(closure)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(weight.sum()).backward()
+        scaler.step(optimizer)
+        found.append((float(loss), weight.tolist(), seen))
+    assert found[0] == found[1]
+    assert found[0][2] == ["before", "after"] * 2
+
+
+def test_scaled_gradients_are_scaled_back():
+    weight = torch.nn.Parameter(torch.ones(4))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(weight.sum()).backward()
+    scaler.step(SGD([weight], lr=0.1, fused=True))
+    assert torch.allclose(weight, torch.tensor(0.9))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .losses import SLOPES, AttackLoss, sloped
+from .losses import AttackLoss, slope_of, sloped
 from .siblings import ladder_of
 
 
@@ -37,19 +37,19 @@ def _asked(
             logits, back = ladder.climb(x)
             losses, slope = sloped(loss, _checked(logits, check), y)
             return logits, losses, back(slope)
-    slope_of = SLOPES.get(loss)
+    known = slope_of(loss)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = _checked(model(x), check)
-        losses = loss(logits, y) if slope_of is None else logits
+        losses = loss(logits, y) if known is None else logits
     gradient = None
     if losses.requires_grad:
-        if slope_of is None:
+        if known is None:
             (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True)
         else:  # no graph of the loss: half the time of a step on a small network
-            losses, slope = slope_of(logits.detach(), y)
+            losses, slope = known(logits.detach(), y)
             (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
-    elif slope_of is not None:
+    elif known is not None:
         losses = loss(logits, y)
     return logits.detach(), losses.detach(), torch.zeros_like(x) if gradient is None else gradient
 

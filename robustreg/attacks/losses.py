@@ -111,16 +111,20 @@ def _margin_slope(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # Of the losses that most steps are made with: losses `(batch,)` and their derivative by the logits, in closed form.
-SLOPES: dict[AttackLoss, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    scale_free: _scale_free_slope,
-    margin: _margin_slope,
-}
+Slope = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+SLOPES: dict[AttackLoss, Slope] = {scale_free: _scale_free_slope, margin: _margin_slope}
+
+
+def slope_of(loss: AttackLoss) -> Slope | None:
+    """Return the entry of a loss in `SLOPES`, or None; of any function, also one that cannot be a key."""
+    return next((slope for known, slope in SLOPES.items() if known is loss), None)
 
 
 def sloped(loss: AttackLoss, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the losses `(batch,)` and the derivative of each by its own logits: in closed form where there is one."""
-    if loss in SLOPES:
-        return SLOPES[loss](logits, y)
+    known = slope_of(loss)
+    if known is not None:
+        return known(logits, y)
     with torch.enable_grad():
         logits = logits.detach().requires_grad_()
         losses = loss(logits, y)
