@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -14,6 +15,12 @@ from .errors import UsageError, suggest
 from .sgd import SGD
 
 OPTIMIZERS = {"sgd": SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+KINDS: dict[str, tuple[type, str]] = {
+    "int": (Integral, "a whole number"),
+    "float": (Real, "a number"),
+    "bool": (bool, "True or False"),
+    "str": (str, "a word"),
+}
 FUSED = ("cpu", "cuda")  # where torch has the whole update of all parameters as one kernel
 
 
@@ -40,6 +47,10 @@ class Recipe:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, (kind, wanted) = getattr(self, field.name), KINDS[str(field.type)]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise UsageError(f"{field.name} must be {wanted}, got {value!r:.80}")
         if self.optimizer not in OPTIMIZERS:
             hint = suggest(self.optimizer, OPTIMIZERS)
             raise UsageError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}.{hint}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .compiler import without_compiler
 from .distributed import ALONE, World
 from .errors import UsageError
+from .fitting import check_learns
 from .inference import judged
 from .noise import fold
 from .objective import Objective
@@ -80,7 +81,7 @@ def epochs(
     world: World = ALONE,
 ) -> Generator[Session | Run, None, None]:
     """Train as `train` does; yield the session after every epoch that did not diverge, and in the end the run."""
-    regularizers = checked(model, regularizers, splits)
+    regularizers = checked(model, regularizers, splits, task)
     started = time.perf_counter()
     data, val = splits.train.ready(device), splits.val.ready(device)
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
@@ -141,14 +142,20 @@ def means(seen: Mapping[str, list[tuple[Tensor, float]]], count: int) -> dict[st
     return {"train_loss": sum(found.values()), **found}
 
 
-def checked(model: object, regularizers: object, splits: object) -> list[Regularizer]:
-    """Return the regularizers as a list; a UsageError unless these three can be trained."""
+def checked(model: object, regularizers: object, splits: Any, task: str = "") -> list[Regularizer]:
+    """Return the regularizers as a list; a UsageError unless these three can be trained.
+
+    With a task the model is asked, too: whoever trains runs in a stack leaves that to the training alone of those that
+    fail in it.
+    """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not hasattr(splits, "train") or not hasattr(splits, "val"):
         raise UsageError(f"splits must have train and val, as load_data gives them; got {type(splits).__name__}")
     if isinstance(regularizers, (str, nn.Module)) or not isinstance(regularizers, Iterable):
         raise UsageError(f"regularizers must be a list of Regularizer instances, got {regularizers!r:.80}")
+    if task:
+        check_learns(model, (splits.train, splits.val), task)
     return list(regularizers)
 
 

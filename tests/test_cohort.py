@@ -366,6 +366,28 @@ def test_parts_of_a_large_group_are_compared_too(monkeypatch: pytest.MonkeyPatch
     assert [bool(run.note) for run in runs] == [False, False, True, True]
 
 
+class Counting(nn.Module):
+    """Counts its images in a buffer that it replaces, or that is empty at first."""
+
+    def __init__(self, empty: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.register_buffer("seen", None if empty else torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = len(x) + (torch.zeros(()) if self.seen is None else self.seen)
+        return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_networks_that_replace_buffers_are_trained_alone(empty: bool) -> None:
+    runs = train_cohort(members(3, make=partial(Counting, empty)), recipe=RECIPE, together=True)
+    assert [float(run.model.seen) for run in runs] == [3 * 120.0] * 3  # type: ignore[arg-type]
+    assert {run.note for run in runs} == {
+        "trained alone: a forward pass or a hook replaces the buffer 'seen'; write on it in place instead"
+    }
+
+
 class Falling(Regularizer):
     """A schedule whose state is no tensor: it halves the rate after an epoch that was not better than the best."""
 

@@ -450,7 +450,7 @@ BROKEN = [
     ("vectorized_equals_solo", MixesBatches, "another x"),
     ("cohort_equals_solo", LooksAtNumbers, "vmap"),
     ("cohort_equals_solo", MixesRuns, "plain Python value"),
-    ("cohort_equals_solo", Forgets, "the trained"),
+    ("cohort_equals_solo", Forgets, "replaces the buffer"),
     ("finite", Infinite, "not finite"),
     ("finite", OneImage, "one image"),
     ("global_state_untouched", TorchNoise, "torch"),

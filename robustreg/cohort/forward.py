@@ -17,9 +17,10 @@ from torch.func import functional_call
 from ..chain import bound, by_class, learning_chain, through
 from ..func import vmap
 from ..objective import BASE_TERM, Objective
+from .likeness import Unlike
 
 NETWORK = "network."  # what the objective calls its network's tensors
-Place = tuple[dict[str, Any], str, str]  # where a tensor stands: by which key in what, and its name
+Slot = tuple[dict[str, Any], str, str]  # where a tensor stands, or may: by which key in what, and its name
 
 
 class Forward:
@@ -32,8 +33,8 @@ class Forward:
 
     def __init__(self, worker: Objective, state: dict[str, Tensor]) -> None:
         self._worker = worker
-        self._places = _places(worker)
-        self._tied = len(self._places) > len(state)
+        self._slots = _slots(worker)
+        self._tied = sum(bool(name) for _, _, name in self._slots) > len(state)
         plain = not self._tied and not worker.has("weights")
         self._learning = learning_chain(worker.network, network_of(state)) if plain else None
 
@@ -71,7 +72,7 @@ class Forward:
         """Return what a method of the objective returns for each run, given a row of each argument."""
 
         def one(*given: Any) -> Any:
-            with _standing_in(self._places, dict(zip(state, given, strict=False))):
+            with _standing_in(self._slots, dict(zip(state, given, strict=False))):
                 return getattr(self._worker, method)(*given[len(state) :], **shared)
 
         return vmap(one, len(rows[-1]), *state.values(), *rows)
@@ -97,23 +98,27 @@ class Forward:
 
 
 @contextmanager
-def _standing_in(places: Sequence[Place], tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put tensors in their places. What functional_call does; but the places in one module are found only once."""
-    before = [home[key] for home, key, _ in places]
-    for home, key, name in places:
-        home[key] = tensors[name]
+def _standing_in(slots: Sequence[Slot], tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put tensors in their slots. What functional_call does; but the slots of one module are found only once."""
+    before = [home[key] for home, key, _ in slots]
+    given = [tensors.get(name) for _, _, name in slots]
+    for (home, key, _), tensor in zip(slots, given, strict=True):
+        home[key] = tensor
     try:
         yield
+        for (home, key, _), tensor in zip(slots, given, strict=True):
+            if home[key] is not tensor:  # what is there now would be lost
+                raise Unlike(f"a forward pass or a hook replaces the buffer {key!r}; write on it in place instead")
     finally:
-        for (home, key, _), tensor in zip(places, before, strict=True):
+        for (home, key, _), tensor in zip(slots, before, strict=True):
             home[key] = tensor
 
 
-def _places(module: nn.Module) -> list[Place]:
+def _slots(module: nn.Module) -> list[Slot]:
     """Where the tensors of a module stand, and by which name of it each goes: one place after the other."""
     named = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     homes = [home for one in module.modules() for home in (one._parameters, one._buffers)]
-    return [(home, key, named[id(one)]) for home in homes for key, one in home.items() if one is not None]
+    return [(home, key, named.get(id(one), "")) for home in homes for key, one in home.items()]
 
 
 def network_of(state: dict[str, Tensor]) -> dict[str, Tensor]:

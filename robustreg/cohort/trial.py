@@ -75,14 +75,19 @@ def _why(error: Exception) -> str:
 def _alone(member: Member, recipe: Recipe, device: str, task: str) -> Callable[[], Any]:
     session = session_of(member, recipe, device, task)
     x, y = next(member.splits.train.batches(None, recipe.batch_size, device))
-    session.objective.train()
+    objective = session.objective.train()
 
     def step() -> None:
-        loss, _ = session.objective(x, y, 0)
+        loss, _ = objective(x, y, 0)
         for parameter in session.learned:
             parameter.grad = None
         loss.backward()
+        if objective.has("gradient"):
+            session.take(gradients=objective.gradient(session.gradients(), 0))
+        before = session.weights() if objective.has("after_step", "before") else {}
         session.optimizer.step()
+        if objective.has("after_step"):
+            session.take(weights=objective.after_step(before, recipe.learning_rate, 0))
 
     return step
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..attacks.protocols import eps_grid, protocol_attacks
-from ..errors import PluginError, RobustregError, UsageError
+from ..errors import DataError, PluginError, RobustregError, UsageError
+from ..plugins import Catalogue, discover
 from . import calibration, certified, clean, corruptions, cost, geometry, memorization, norms, robustness, spectral
 from .measure import Measure, Value
 from .subject import Subject
+from .values import EXPECTED, plain_value
 
 if TYPE_CHECKING:
     from ..data.split import Splits
@@ -64,38 +66,75 @@ def subject_of(
     return Subject(model, splits, seed=seed, device=device, norm=norm, **{**own, **fields})
 
 
-def measure_all(subject: Subject, measures: Iterable[Measure] = BUILT_IN) -> dict[str, Value]:
+def measure_all(
+    subject: Subject,
+    measures: Iterable[Measure] = BUILT_IN,
+    *,
+    on_error: Callable[[Measure, RobustregError], None] | None = None,
+) -> dict[str, Value]:
     """Return the value of every measure that applies to `subject`, by name, in the order of `measures`.
 
+    Args:
+        subject: what is measured.
+        measures: which ones.
+        on_error: told of a measure that failed, whose value is then missing; None to raise its error.
+
     Raises:
-        PluginError: when a measure fails, naming it.
+        DataError: for data that cannot be read, which every measure would meet.
+        PluginError: when a measure fails, or returns what is no number, naming it.
     """
     found: dict[str, Value] = {}
     for measure in measures:
         try:
-            value = measure.compute(subject)
-        except RobustregError:
+            value = _measured(measure, subject)
+        except DataError:
             raise
-        except Exception as error:
-            raise PluginError(f"measure {measure.name!r} failed: {type(error).__name__}: {error}") from error
+        except RobustregError as error:
+            if on_error is None:
+                raise
+            on_error(measure, error)
+            continue
         if value is not None:
             found[measure.name] = value
     return found
 
 
+def _measured(measure: Measure, subject: Subject) -> Value | None:
+    try:
+        found = measure.compute(subject)
+    except RobustregError:
+        raise
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
+        raise PluginError(f"measure {measure.name!r} failed: {type(error).__name__}: {error}") from error
+    try:
+        return plain_value(found)
+    except TypeError as error:
+        raise PluginError(f"measure {measure.name!r} must return {EXPECTED}; got {error}") from error
+
+
 def evaluate(
-    model: nn.Module, splits: Splits, *, measures: Iterable[Measure] | None = None, **settings: Any
+    model: nn.Module, splits: Splits, *, measures: Iterable[Measure | str] | None = None, **settings: Any
 ) -> dict[str, Value]:
     """Return the measures of a model, by name; those that do not apply are left out.
 
     Args:
         model: from `(batch, *shape)` pixels in [0, 1] to `(batch, classes)` logits; left as it was.
         splits: with the true labels.
-        measures: which ones; default the built-in ones.
+        measures: which ones, themselves or by name as for `compare`; default the built-in ones.
         settings: as `subject_of` takes them: seed, device, eps, headline_eps, protocol, norm, and fields of `Subject`.
 
     Raises:
-        UsageError: for a bad setting, or a model that does not fit the data.
+        UsageError: for a bad setting, a name that no measure has, or a model that does not fit the data.
         PluginError: when a measure fails.
     """
-    return measure_all(subject_of(model, splits, **settings), BUILT_IN if measures is None else measures)
+    chosen = BUILT_IN if measures is None else _named(measures)
+    return measure_all(subject_of(model, splits, **settings), chosen)
+
+
+def _named(measures: Iterable[Measure | str]) -> list[Measure]:
+    wanted = [measures] if isinstance(measures, (str, Measure)) else list(measures)
+    odd = next((one for one in wanted if not isinstance(one, (str, Measure))), None)
+    if odd is not None:
+        raise UsageError(f"measures are names, or objects of robustreg.measures.Measure; got {odd!r:.80}")
+    offered = discover() if any(isinstance(one, str) for one in wanted) else Catalogue()
+    return [offered.get("measures", one) if isinstance(one, str) else one for one in wanted]

@@ -1,10 +1,11 @@
 """The networks experiments use; each has its normalization as a layer and takes pixels in [0, 1]."""
 
+from ..fitting import check_fits
 from ..hookspecs import hookimpl
 from .animalnet import animalnet, animalnet_dropout, big_animalnet
 from .cnn import cnn
 from .mlp import mlp
-from .model import ModelSource, check_fits, count_parameters
+from .model import ModelSource, count_parameters
 from .preact_resnet import preact_resnet18
 from .resnet import resnet18
 from .toy import linear, toy, toy_dropout

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import statistics
 from ..errors import UsageError, suggest
+from . import unmeasured
 from .card import card
 from .conditions import LabelCondition
 from .differences import against_baseline
@@ -115,7 +116,8 @@ class Comparison:
 
     @cached_property
     def trust(self) -> dict[str, list[dict[str, Any]]]:
-        """The trust flags of every arm: each at its worst level over seeds, and runs that are missing."""
+        """The trust flags of every arm: each at its worst level over seeds, runs that are missing, and measures that
+        failed."""
         found: dict[str, list[dict[str, Any]]] = {}
         for arm in self.arms:
             worst: dict[str, dict[str, Any]] = {}
@@ -128,7 +130,7 @@ class Comparison:
                 if lost:
                     says = f"{len(lost)} of {len(self.of(arm))} runs {status}: {lost[0].reason}"
                     worst[status] = {"flag": status, "level": "red", "value": len(lost), "says": says}
-            found[arm] = list(worst.values())
+            found[arm] = [*worst.values(), *unmeasured.flags(self.of(arm))]
         return found
 
     @cached_property

@@ -13,6 +13,10 @@ from pathlib import Path
 from ..errors import DiskFullError, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What SQLite calls a disk I/O error where a file may not grow any more: all there is no room for but its own pages.
+_NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE,
+                sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)  # fmt: skip
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -63,22 +67,40 @@ def check_confined(folder: Path) -> None:
             )
 
 
+class DamagedError(StoreError):
+    """The file of a store is not what was written."""
+
+
 @contextmanager
 def on_disk(folder: Path) -> Iterator[None]:
     """Turn what the disk and SQLite say into errors a user can act on."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            raise DiskFullError(f"no room to write the study store in {folder}: {text}") from error
-        if "locked" in text:
-            raise StoreError(f"the study store in {folder} is locked by another process") from error
-        raise StoreError(
-            f"the study store {folder / 'study.db'} is damaged: {text}; to save the runs that are sound in it and do"
-            f" the others again: robustreg resume {shlex.quote(str(folder))} --salvage"
-        ) from error
+        raise _of_sqlite(error, folder) from error
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFullError(f"no room to write in {folder}: {error.strerror}") from error
-        raise StoreError(f"cannot write in {folder}: {error.strerror}") from error
+        cure = ", or make it writable" if error.errno in _DENIED else ""
+        raise StoreError(f"cannot write in {folder}: {error.strerror}; choose another folder{cure}") from error
+
+
+def _of_sqlite(error: sqlite3.DatabaseError, folder: Path) -> StoreError | DiskFullError:
+    """What an error of SQLite means to a user; only what it says of the content of the file is damage."""
+    text, extended = str(error), getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = extended & 0xFF  # without what SQLite adds to say where it happened
+    if code == sqlite3.SQLITE_FULL or extended in _NOT_WRITTEN:
+        return DiskFullError(f"no room to write the study store in {folder}: {text}")
+    if code == sqlite3.SQLITE_IOERR and extended != sqlite3.SQLITE_IOERR_SHORT_READ:
+        where = getattr(error, "sqlite_errorname", "")
+        return StoreError(f"the disk of the study store in {folder} fails: {text} ({where}); copy the study to another")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"the study store in {folder} is locked by another process")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return StoreError(
+            f"cannot write in {folder}: study.db: {text}; choose another folder, or make it and what is in it writable"
+        )
+    return DamagedError(
+        f"the study store {folder / 'study.db'} is damaged: {text}; to save the runs that are sound in it and do"
+        f" the others again: robustreg resume {shlex.quote(str(folder))} --salvage"
+    )

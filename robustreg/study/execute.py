@@ -11,7 +11,18 @@ from .. import checkpoint
 from ..attacks import protocol_attacks
 from ..attacks.transfer import Surrogate
 from ..cohort import Member
-from ..measures import Flag, Subject, attack_together, chance_band, measure_all, sandwich, trust_flags
+from ..errors import RobustregError, printable
+from ..measures import (
+    Flag,
+    Measure,
+    Subject,
+    Value,
+    attack_together,
+    chance_band,
+    measure_all,
+    sandwich,
+    trust_flags,
+)
 from .examples import examples
 from .fit import Note, Saved, fit
 from .job import Job, blamed, blank
@@ -136,14 +147,29 @@ def _measure(plan: Plan, job: Job) -> None:
     if job.trained is None or record.status == "failed":
         return
     if subject is not None:
-        record.measures = measure_all(subject, plan.measured())
+        record.measures, unmeasured = _values(plan, subject)
+        if unmeasured:
+            record.details["unmeasured"] = unmeasured
         record.trust = [dict(flag) for flag in _flags(plan, subject) if flag is not None]
         if plan.attacked and not subject.corrupted and job.run.seed == plan.seeds[0]:
             record.details["examples"] = examples(subject)
-        record.to_json()  # what a measure of a plugin returned has to be something that can be kept
     about = {"arm": record.arm, "seed": record.seed, "label_condition": record.label_condition}
     manifest = plan.manifest(record.seed, job.run.arm) | about | checkpoint.around(job.run.arm.regularizers)
     job.file = checkpoint.to_bytes(checkpoint.weights_of(job.trained.model), manifest)
+
+
+def _values(plan: Plan, subject: Subject) -> tuple[dict[str, Value], dict[str, str]]:
+    """The value of every measure, and why those of plugins have none that failed: installed is not wanted, and no
+    training is to be lost over it. One of ours fails where the model does, and its run with it."""
+    strangers = plan.strangers_measures()
+    unmeasured: dict[str, str] = {}
+
+    def failed(measure: Measure, error: RobustregError) -> None:
+        if measure.name not in strangers:
+            raise error
+        unmeasured[measure.name] = printable(f"{error} (from {strangers[measure.name]})")
+
+    return measure_all(subject, plan.measured(), on_error=failed), unmeasured
 
 
 def _flags(plan: Plan, subject: Subject) -> list[Flag | None]:

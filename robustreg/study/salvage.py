@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RobustregError, StoreError
-from .disk import check_confined, on_disk
+from .disk import DamagedError, check_confined, on_disk
 from .folder import read_study
 from .pages import rows_of
-from .reading import IDENTITY, NewerStoreError, Reading, row_hash
+from .reading import IDENTITY, Reading, row_hash
 from .record import Record
 from .store import Store
 
@@ -53,10 +53,6 @@ class Salvaged:
         return " ".join(said)
 
 
-class _AtWorkError(StoreError):
-    pass
-
-
 @dataclass(frozen=True)
 class _Row:
     id: str
@@ -73,7 +69,8 @@ def salvage(folder: str | Path) -> Salvaged:
     set aside before are looked through, too, so that a salvage that was cut off can be done again.
 
     Raises:
-        StoreError: for a folder without a store, one that another process works on or that a newer robustreg wrote.
+        StoreError: for a folder without a store, and one that another process works on, that a newer
+            robustreg wrote, or that cannot be written to.
         DiskFullError: when there is no room; nothing is lost.
     """
     home = Path(folder)
@@ -104,14 +101,12 @@ def _damage(home: Path) -> str:
         with Reading(home) as store:
             holder = store.holder()
             if holder is not None and holder.runs:
-                raise _AtWorkError(f"{home} is being worked on by {holder}. Wait for it")
+                raise StoreError(f"{home} is being worked on by {holder}. Wait for it")
             for _ in store.records():
                 pass  # whatever SQLite says of any of them
             found = store.damage() or ([] if store.version else ["it has no version"])
             return f"{path} is damaged: {'; '.join(found)}" if found else ""
-    except (NewerStoreError, _AtWorkError):
-        raise
-    except StoreError as error:
+    except DamagedError as error:  # not one that is locked, or that may not be written to: that one is sound
         return str(error).partition("; ")[0]
 
 

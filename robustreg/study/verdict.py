@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import unmeasured
 from .differences import seeds_needed
 from .protocol import ENDPOINTS, FITTED, PROTOCOLS
 
@@ -83,7 +84,8 @@ def _answer(comparison: Comparison, measure: str, opening: str) -> list[str]:
 
 def _unmeasured(comparison: Comparison) -> list[str]:
     missing = [measure for measure in ENDPOINTS if measure not in comparison.measures]
-    return [f"Not measured here, so nothing is said about it: {', '.join(missing)}."] if missing else []
+    said = [f"Not measured here, so nothing is said about it: {', '.join(missing)}."] if missing else []
+    return said + unmeasured.sentences(comparison.records)
 
 
 def _fitted(comparison: Comparison) -> list[str]:
