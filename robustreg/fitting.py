@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from .errors import UsageError
 from .inference import device_of, untraced
@@ -35,8 +34,6 @@ def check_learns(model: nn.Module, parts: Iterable[Split], task: str) -> None:
     """
     first, *_ = parts = list(parts)
     name = type(model).__name__
-    if any(is_lazy(one) for one in model.parameters()):
-        raise UsageError(f"model {name} has lazy layers that know no shape yet; call it once on a batch of images")
     try:
         asked = copy.deepcopy(model)
     except Exception as error:

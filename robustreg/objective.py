@@ -173,7 +173,7 @@ class Objective(nn.Module):
     def base_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss of `(batch, outputs)` against rows of the same shape, or labels, before any penalty."""
         if self.task == "regression":
-            return F.mse_loss(outputs, y)
+            return F.mse_loss(outputs, _like(outputs, y))
         if y.ndim == 1:
             return F.cross_entropy(outputs, y)
         if self.stacked:
@@ -186,7 +186,7 @@ class Objective(nn.Module):
         The same but for rounding, and a third of the time on thousands of short rows.
         """
         if self.task == "regression":
-            return (outputs - y).square().flatten(1).mean(1)
+            return (outputs - _like(outputs, y)).square().flatten(1).mean(1)
         return (outputs.logsumexp(-1) - (y * outputs).sum(-1)).mean(-1)
 
     def rows(self, x: Tensor, y: Tensor) -> Tensor:
@@ -241,6 +241,14 @@ class Objective(nn.Module):
         if params is not None and self.across is not None:
             params = self.across(params)
         return self.base_loss(self._predict(x, params, training), y)
+
+
+def _like(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The targets; a UsageError where torch would stretch one of the two to the other, and learn something else."""
+    if outputs.shape != targets.shape:
+        got = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+        raise UsageError(f"in regression outputs and targets have one shape, got {got}")
+    return targets
 
 
 def _no_fit(model: nn.Module, *regularizers: Regularizer) -> nn.Module:

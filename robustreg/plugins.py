@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
@@ -44,6 +46,7 @@ class Failure:
 
     origin: Origin
     message: str
+    name: str = ""  # of the one thing, where it has one
 
     def __str__(self) -> str:
         return f"plugin {self.origin}: {self.message}"
@@ -100,7 +103,8 @@ def discover(strangers: Iterable[metadata.EntryPoint] | None = None, *, rooms: I
     for entry in _installed() if strangers is None else strangers:
         origin = Origin(entry.name, *(_distribution(entry)))
         try:
-            module = entry.load()
+            with redirect_stdout(sys.stderr):  # what a plugin prints is no data
+                module = entry.load()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything at import, SystemExit included
@@ -150,7 +154,8 @@ def _take(catalogue: Catalogue, manager: pluggy.PluginManager, origin: Origin, m
             catalogue.commands.append((origin, impl))
             continue
         try:
-            offers = list(cast(Iterable[Any], impl.function()))
+            with redirect_stdout(sys.stderr):
+                offers = list(cast(Iterable[Any], impl.function()))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -161,4 +166,4 @@ def _take(catalogue: Catalogue, manager: pluggy.PluginManager, origin: Origin, m
             try:
                 catalogue.add(caller.name, origin, offer)
             except PluginError as error:
-                catalogue.failures.append(Failure(origin, str(error)))
+                catalogue.failures.append(Failure(origin, str(error), str(getattr(offer, "name", ""))))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .compiler import without_compiler
 from .distributed import ALONE, World
@@ -150,6 +151,8 @@ def checked(model: object, regularizers: object, splits: Any, task: str = "") ->
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(map(is_lazy, model.parameters())):
+        raise UsageError("model has lazy layers, which know no shapes yet; call it once on a batch of images")
     if not hasattr(splits, "train") or not hasattr(splits, "val"):
         raise UsageError(f"splits must have train and val, as load_data gives them; got {type(splits).__name__}")
     if isinstance(regularizers, (str, nn.Module)) or not isinstance(regularizers, Iterable):

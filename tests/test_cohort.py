@@ -383,9 +383,8 @@ class Counting(nn.Module):
 def test_networks_that_replace_buffers_are_trained_alone(empty: bool) -> None:
     runs = train_cohort(members(3, make=partial(Counting, empty)), recipe=RECIPE, together=True)
     assert [float(run.model.seen) for run in runs] == [3 * 120.0] * 3  # type: ignore[arg-type]
-    assert {run.note for run in runs} == {
-        "trained alone: a forward pass or a hook replaces the buffer 'seen'; write on it in place instead"
-    }
+    assert all(run.cohort == 1 and run.note.startswith("trained alone") for run in runs)
+    assert empty or "replaces the buffer 'seen'; write on it in place" in runs[0].note
 
 
 class Falling(Regularizer):

@@ -253,7 +253,7 @@ def test_a_measure_that_fails_names_its_plugin_and_takes_no_run_with_it():
     catalogue.add("measures", rr.plugins.Origin("mine", "dist", "1"), rr.measures.Measure("mine", broken, None, "x"))
     comparison = small(["none"], catalogue=catalogue, seeds=1)
     for record in comparison.records:
-        assert record.status == "ok" and record.model_sha256
+        assert record.status == "ok"
         assert "frobenius_norm" in record.measures and "mine" not in record.measures
     said = "measure 'mine' failed: ZeroDivisionError: oops (from dist 1)"
     assert said in comparison.verdict()[-1]

@@ -85,6 +85,12 @@ def in_batches(
 
 def check_points(x: Tensor, y: Tensor, threat: ThreatModel, batch_size: int) -> None:
     """Raise a UsageError unless these points can be attacked: images in the box, a label each, a batch size."""
+    for what, given in (("images", x), ("labels", y)):
+        if not isinstance(given, Tensor):
+            raise UsageError(f"{what} must be a torch.Tensor, got {type(given).__name__}; see torch.as_tensor")
+    if x.is_floating_point() and (unknown := x.isnan()).any():
+        at = unknown.reshape(len(x), -1).any(1).nonzero().squeeze(1)
+        raise UsageError(f"{len(at)} of {len(x)} images hold NaN, the first is image {int(at[0])}; leave them out")
     threat.check(x)
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise UsageError(f"labels must be int64 of shape {tuple(x.shape[:1])}, got {y.dtype} {tuple(y.shape)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import PluginError
+from ..errors import PluginError, RobustregError, printable
 from ..threat import ThreatModel
 from .attack import Attack
 from .gradients import outputs
@@ -53,7 +53,7 @@ class Group:
         A batch is `batch_size` points of each model.
 
         Raises:
-            PluginError: for an attack that leaves its threat model.
+            PluginError: for an attack that fails, returns anything but images, or leaves its threat model.
         """
         hits = [todo[:0]]
         if attack.together:
@@ -77,17 +77,29 @@ class Group:
 
 def _moved(attack: Attack, points: Points, threat: ThreatModel, batch_size: int | None) -> Tensor:
     known = {} if batch_size is None else {"batch_size": batch_size}
-    moved = attack(
-        points.model,
-        points.x,
-        points.y,
-        eps=threat.eps,
-        norm=threat.norm,
-        seed=points.seed,
-        samples=points.samples,
-        **known,
-    )
-    if moved.shape != points.x.shape or not threat.contains(moved, points.x).all():
+    try:
+        moved = attack(
+            points.model,
+            points.x,
+            points.y,
+            eps=threat.eps,
+            norm=threat.norm,
+            seed=points.seed,
+            samples=points.samples,
+            **known,
+        )
+    except RobustregError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = printable(f"{type(error).__name__}: {error}")
+        raise PluginError(f"attack {attack.name!r} failed: {what}") from error
+    if not isinstance(moved, Tensor) or moved.shape != points.x.shape:
+        got = f"images of shape {tuple(moved.shape)}" if isinstance(moved, Tensor) else type(moved).__name__
+        raise PluginError(
+            f"attack {attack.name!r} returned {got}; it must return one image for each it was given, a tensor of shape"
+            f" {tuple(points.x.shape)}"
+        )
+    if not threat.contains(moved, points.x).all():
         raise PluginError(
             f"attack {attack.name!r} returned images outside its threat model ({threat.norm}, eps {threat.eps:g}, "
             f"box [{threat.low:g}, {threat.high:g}]); it must return what threat.project() allows"

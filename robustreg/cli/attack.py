@@ -53,11 +53,12 @@ def command(attacks: tuple[str, ...], **options: Any) -> int:
         norm=options["norm"],
     )
     x, y = next(splits.test.batches(None, len(splits.test), subject.device))
-    grid = tuple(subject.eps_grid)
+    grid = tuple(sorted({*subject.eps_grid, *(options["headline_eps"] or ())}))
     curves = _curves(network, x, y, chosen, grid, norm=options["norm"], seed=about["seed"])
     total = curves.pop(WORST)
     if options["as_json"]:
-        print_json({**about, "norm": options["norm"], "eps": list(grid), "attacks": curves, "worst_case": total})
+        print_json({**about, "norm": options["norm"], "eps": list(grid), "headline_eps": subject.headline_eps,
+                    "attacks": curves, "worst_case": total})  # fmt: skip
         return 0
     from rich.table import Table
 
@@ -66,7 +67,8 @@ def command(attacks: tuple[str, ...], **options: Any) -> int:
     names = [f"{name} (weak)" if name in weak else name for name in curves]
     table = Table("eps", *names, "worst case", title=title, title_justify="left")
     for eps in grid:
-        table.add_row(f"{eps:.4g}", *(f"{curve[eps]:.3f}" for curve in (*curves.values(), total)))
+        judged = " (headline)" * (eps == subject.headline_eps > 0)
+        table.add_row(f"{eps:.4g}{judged}", *(f"{curve[eps]:.3f}" for curve in (*curves.values(), total)))
     console().print(table)
     return 0
 

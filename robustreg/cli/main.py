@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ import click
 
 from ..errors import DiskFullError, RobustregError, shown
 from . import attack, compare, course, data, doctor, evaluate, plugins, report, resume, status, train, tune, verify
+from .blame import blamed
 from .interrupt import ignore, interruptible, leave
 from .streams import open_streams, speak_plainly
 
@@ -37,7 +39,8 @@ def _of_plugins(group: click.Group) -> dict[str, click.Command]:
     catalogue = discover()
     for origin, impl in catalogue.commands:
         try:
-            impl.function(theirs)
+            with redirect_stdout(sys.stderr):
+                impl.function(theirs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit included, as when a plugin is loaded
@@ -98,10 +101,12 @@ def _run(arguments: Sequence[str]) -> int:
         _drop_output()
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _drop_output()
-        return _fail(f"no room to write the output: {error.strerror}", DiskFullError.exit_code, False)
+        if error.errno == errno.ENOSPC:
+            _drop_output()
+            return _fail(f"no room to write the output: {error.strerror}", DiskFullError.exit_code, False)
+        return _unexpected(error, as_json)
+    except (Exception, SystemExit) as error:  # a bug, ours or of code that the user named, which may also exit
+        return _unexpected(error, as_json)
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
@@ -116,6 +121,11 @@ def _error(message: str, code: int) -> str:
 def _drop_output() -> None:
     # What is still buffered has nowhere to go, and Python would complain about it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unexpected(error: BaseException, as_json: bool) -> int:
+    found = blamed(error)
+    return _fail(str(found), found.exit_code, as_json)
 
 
 def _fail(message: str, code: int, as_json: bool, error: click.ClickException | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ import click
 
 from ..errors import UsageError, suggest
 from ..spec import Ratio, parse_term
+from .output import DOCUMENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,34 +92,65 @@ def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     values = values.get("study", values)
     if not isinstance(values, dict):
         raise UsageError(f"{path}: study must be a table, [study], got {values!r:.60}")
-    parameters = {each.name: each for each in ctx.command.params if each.name not in (None, param.name)}
-    names = [name for name in parameters if name]
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in values:
-        if key not in names:
-            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, names)}")
-    values = {key: _typed(value, parameters[key], f"{path}: {key}") for key, value in values.items()}
-    ctx.default_map = {**(ctx.default_map or {}), **values}
+    parameters = {_typed_name(each): each for each in ctx.command.params if each.name != param.name}
+    if parameters.pop("json", None) is not None and "json" in values:
+        raise UsageError(f"{path}: json is no setting of a study; say --json")
+    found = {}
+    for key, value in values.items():
+        parameter = parameters.get(key.replace("-", "_"))
+        if parameter is None:
+            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, parameters)}")
+        found[parameter.name] = _typed(ctx, value, parameter, f"{path}: {key}")
+    ctx.default_map = {**(ctx.default_map or {}), **found}
     return path
 
 
-def _typed(value: Any, parameter: click.Parameter, where: str) -> Any:
+def _typed_name(parameter: click.Parameter) -> str:
+    """Return what a user calls a parameter, whatever the code calls it."""
+    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def _typed(ctx: click.Context, value: Any, parameter: click.Parameter, where: str) -> Any:
     """Return a value of a TOML file as its option would get it from the command line; a UsageError if it could not."""
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str | int | float) and "\0" not in str(item) for item in items):
         raise UsageError(f"{where} must be text, a number, true or false, or a list of these, got {value!r:.60}")
     several = parameter.nargs != 1 or parameter.multiple
     if isinstance(parameter.type, Numbers | Words):
+        _convert(ctx, value, parameter, where)
         return value
     if several != isinstance(value, list):
         raise UsageError(f"{where} takes {'a list' if several else 'one value'}, got {value!r:.60}")
     found = [str(item).lower() if isinstance(item, bool) else str(item) for item in items]
+    _convert(ctx, found if several else found[0], parameter, where)
     return found if several else found[0]
+
+
+def _convert(ctx: click.Context, value: Any, parameter: click.Parameter, where: str) -> None:
+    """Raise a UsageError that names the file for what the option would not take: on its own, it would name none."""
+    try:
+        parameter.type_cast_value(ctx, value)
+    except click.BadParameter as error:
+        kind = parameter.type.name
+        raise UsageError(f"{where}: {error.message.replace(f'valid {kind}', _SAID.get(kind, kind))}") from error
+
+
+_SAID = {"integer range": "whole number", "integer": "whole number", "float range": "number", "float": "number"}
 
 
 def json_option(function: F) -> F:
     """Add --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(function)
+    return click.option(
+        "--json", "as_json", is_flag=True, callback=_one_document, help="Print one JSON document on standard output."
+    )(function)
+
+
+def _one_document(ctx: click.Context, param: click.Parameter, as_json: bool) -> bool:
+    """Keep standard output for the document: whatever code of others prints in this command goes to standard error."""
+    if as_json and DOCUMENTS not in ctx.meta:
+        ctx.meta[DOCUMENTS] = sys.stdout
+        ctx.with_resource(redirect_stdout(sys.stderr))
+    return as_json
 
 
 def data_option(function: F) -> F:

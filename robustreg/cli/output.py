@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Show = Any
 
+DOCUMENTS = "robustreg.documents"  # in the context of a command: where its JSON document goes, if not where prints do
 PLAIN_WIDTH = 120  # where the output is no terminal
 QUIET_SECONDS = 5.0  # between two lines of progress where it cannot be drawn
 
@@ -57,7 +58,14 @@ def print_json(document: Any) -> None:
     """Print one JSON document; numbers that JSON does not have become null."""
     from ..report import to_json
 
-    click.echo(to_json(document))
+    click.echo(to_json(document), file=data_stream())
+
+
+def data_stream() -> TextIO:
+    """Return standard output, also while what others print goes elsewhere (see `options.json_option`)."""
+    context = click.get_current_context(silent=True)
+    found: TextIO = context.meta.get(DOCUMENTS, sys.stdout) if context else sys.stdout
+    return found
 
 
 @contextmanager

@@ -90,10 +90,14 @@ def check(name: str, as_json: bool) -> int:
     from ..testing import check as judge
 
     catalogue = discover()
-    rows = judge(catalogue.get("regularizers", name))
+    offered = catalogue.get("regularizers", name)
+    rejected = [str(failure) for failure in catalogue.failures]
+    for failure in rejected:
+        say(f"Warning: {failure}")
+    rows = judge(offered)
     broken = sum(row["status"] == "failed" for row in rows)
     if as_json:
-        print_json({"name": name, "checks": rows})
+        print_json({"name": name, "checks": rows, "rejected": rejected})
     else:
         out = console()
         for row in rows:
@@ -101,7 +105,8 @@ def check(name: str, as_json: bool) -> int:
             if row["message"]:
                 out.print(f"    {row['message']}", markup=False)
         out.print(f"{name} from {catalogue.origins['regularizers', name]}: {broken} of {len(rows)} laws broken")
-    return PLUGIN_ERROR if broken else 0
+    # A plugin that offers the name in vain is not the one that was checked.
+    return PLUGIN_ERROR if broken or any(failure.name == name for failure in catalogue.failures) else 0
 
 
 @command.command("new")
@@ -110,7 +115,13 @@ def check(name: str, as_json: bool) -> int:
 @json_option
 def new(name: str, out: Path | None, as_json: bool) -> int:
     """Write a plugin with a regularizer called NAME that works, to begin from: module, test and packaging."""
+    from ..errors import UsageError
+    from ..plugins import discover
+
     files = scaffold(name)
+    origin = discover().origins.get(("regularizers", name))
+    if origin is not None:
+        raise UsageError(f"{origin} has a regularizer called {name!r} already; choose another name")
     folder = out or Path(f"robustreg-{name.replace('_', '-')}")
     paths = [str(path) for path in write(files, folder)]
     if as_json:

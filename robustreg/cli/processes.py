@@ -18,7 +18,8 @@ from .. import errors
 from ..engines import cores
 from ..engines.elsewhere import interpreter, kind_of
 from ..engines.signals import end_with_parent
-from .output import say
+from .blame import blamed
+from .output import data_stream, say
 
 RESTARTS = 3  # of all processes after the death of one
 LOST = 75  # exit code of a process that another one has left alone
@@ -45,7 +46,7 @@ def launch(arguments: Sequence[str], nproc: int) -> int:
                 name, message = json.loads(report.read_text())
                 raise vars(errors)[name](message)
             if not codes:
-                sys.stdout.write((place / "out").read_text(errors="replace"))
+                data_stream().write((place / "out").read_text(errors="replace"))
                 return int((place / "code").read_text())
             if not all(code == LOST or code < 0 for code in codes):
                 failed = next(code for code in codes if code != LOST and code >= 0)
@@ -140,7 +141,8 @@ def in_process(do: Callable[[], int]) -> int:
         sys.stdout.flush()
     except PeerLostError:
         return LOST
-    except errors.RobustregError as error:
+    except (Exception, SystemExit) as raised:
+        error = blamed(raised)
         # Whole or not at all: where another process has failed, too, torchrun ends this one in the middle of anything.
         write_whole(Path(place) / f"{rank}.error", json.dumps([kind_of(error), str(error)]).encode())
         return error.exit_code

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..chain import bound, by_class, learning_chain, through
 from ..func import vmap
@@ -33,9 +32,9 @@ class Forward:
 
     def __init__(self, worker: Objective, state: dict[str, Tensor]) -> None:
         self._worker = worker
-        self._slots = _slots(worker)
-        self._tied = sum(bool(name) for _, _, name in self._slots) > len(state)
-        plain = not self._tied and not worker.has("weights")
+        self._slots, self._looked_at = _slots(worker), _slots(worker.network)
+        tied = sum(bool(name) for _, _, name in self._slots) > len(state)
+        plain = not tied and not worker.has("weights")
         self._learning = learning_chain(worker.network, network_of(state)) if plain else None
 
     @property
@@ -92,14 +91,18 @@ class Forward:
             own |= {name: own[name].clone() for name, _ in network.named_buffers()}  # a forward pass may change them
 
             def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-                return functional_call(network, tensors, (x,), tie_weights=self._tied)
+                with _standing_in(self._looked_at, tensors, kept=False):
+                    return network(x)
 
-            return torch.cat([torch.vmap(one)(own, x) for x in images], 1)
+            return torch.cat([vmap(one, len(x), own, x) for x in images], 1)
 
 
 @contextmanager
-def _standing_in(slots: Sequence[Slot], tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put tensors in their slots. What functional_call does; but the slots of one module are found only once."""
+def _standing_in(slots: Sequence[Slot], tensors: Mapping[str, Tensor], kept: bool = True) -> Iterator[None]:
+    """Put tensors in their slots. What functional_call does; but the slots of one module are found only once.
+
+    What is `kept` of a buffer is what was written on it: what was put in its place is lost, and an error.
+    """
     before = [home[key] for home, key, _ in slots]
     given = [tensors.get(name) for _, _, name in slots]
     for (home, key, _), tensor in zip(slots, given, strict=True):
@@ -107,7 +110,7 @@ def _standing_in(slots: Sequence[Slot], tensors: Mapping[str, Tensor]) -> Iterat
     try:
         yield
         for (home, key, _), tensor in zip(slots, given, strict=True):
-            if home[key] is not tensor:  # what is there now would be lost
+            if kept and home[key] is not tensor:
                 raise Unlike(f"a forward pass or a hook replaces the buffer {key!r}; write on it in place instead")
     finally:
         for (home, key, _), tensor in zip(slots, before, strict=True):

@@ -139,7 +139,12 @@ def _checked_pixels(name: str, x: Tensor) -> Tensor:
     if not x.is_floating_point():
         raise DataError(f"data {name!r}: images must be uint8 (0..255) or float in [0, 1], got {x.dtype}")
     low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):  # written so that NaN fails
+    if low != low:
+        at = x.isnan().reshape(len(x), -1).any(1).nonzero().squeeze(1)
+        raise DataError(
+            f"data {name!r}: {len(at)} of {len(x)} images hold NaN, the first is image {int(at[0])}; leave them out"
+        )
+    if low < 0 or high > 1:
         raise DataError(
             f"data {name!r}: float images must lie in [0, 1], got values from {low:g} to {high:g}; "
             "scale them, and leave normalization to the model"

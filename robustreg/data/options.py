@@ -85,6 +85,11 @@ def parse(text: str, sources: Mapping[str, DataSource]) -> tuple[str, dict[str, 
     """
     name, colon, rest = text.partition(":")
     if name not in sources:
+        first, comma, _ = text.partition(",")
+        if comma and first in sources:
+            raise Place(text, len(first), len(first) + 1).error(
+                f"options come after a colon: {first}:{text[len(first) + 1 :]}", _EXAMPLE
+            )
         known = ", ".join(sources)
         message = f"there is no data set {name!r}; there are {known}.{suggest(name, sources)}"
         raise Place(text, 0, len(name)).error(message, _EXAMPLE)

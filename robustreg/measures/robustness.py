@@ -9,7 +9,7 @@ from .subject import Subject
 
 
 def fgsm_accuracy(subject: Subject) -> float | None:
-    """Return the accuracy on FGSM images at the headline eps. A weak attack: shown, and never the judge."""
+    """Return the accuracy on FGSM images at the headline eps. A weak attack: it never judges alone."""
     report = subject.attack_report
     return None if report is None else report.fgsm_accuracy[report.headline]
 

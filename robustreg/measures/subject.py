@@ -44,7 +44,7 @@ class Subject:
         eps_grid: pixel units, from 0 up.
         headline_eps: the eps that is reported.
         norm: "linf" or "l2".
-        attacks: that robust accuracy is the worst case over; FGSM joins them.
+        attacks: that robust accuracy is the worst case over; FGSM joins them, and never judges alone.
         history: a row of metrics for every epoch.
         training_seconds: wall time of the training.
         gradient_passes: passes through the network made in training.

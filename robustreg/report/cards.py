@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .capture import captured
 from .table import STYLES, TIGHT
-from .wording import counted, denominator, eps_text, plain
+from .wording import counted, denominator, eps_text, interval_text, plain
 
 if TYPE_CHECKING:
     from ..study import Comparison
@@ -71,9 +71,7 @@ def _answer(label: str, answer: Mapping[str, Any], *, colour: bool, quoted: bool
     mean, baseline, difference, word = (answer[key] for key in ("mean", "baseline", "difference", "word"))
     against = "" if difference is None or baseline is None else f" vs {100 * baseline:.1f}"
     numbers = "–" if mean is None else f"{100 * mean:.1f}{against} %"
-    change = "" if difference is None else f"{100 * difference:+.1f}"
-    if answer["low"] is not None:
-        change += f" [{100 * answer['low']:+.1f}, {100 * answer['high']:+.1f}]"
+    change = "" if difference is None else f"{100 * difference:+.1f} {interval_text(answer)}".rstrip()
     said = Text(f"“{word}”" if word and quoted else word or "", style=STYLES.get(word or "", "") if colour else "")
     if word == "cannot tell" and not quoted and answer["detectable"]:
         said.append(f", could see {100 * answer['detectable']:.1f}")
@@ -82,7 +80,8 @@ def _answer(label: str, answer: Mapping[str, Any], *, colour: bool, quoted: bool
 
 def _notes(values: Mapping[str, Any]) -> Text:
     flags = values["trust"]
-    said = Text(f"trust: {flags['green']} green")
+    checked = any(flags.values())
+    said = Text(f"trust: {flags['green']} green" if checked else "trust: not checked")
     for level, style in (("amber", "yellow"), ("red", "red")):
         names = [plain(name).replace("_", " ") for name in flags[level]]
         if names:
@@ -90,8 +89,11 @@ def _notes(values: Mapping[str, Any]) -> Text:
             said.append(", ").append(f"{len(names)} {level} ({', '.join(names[:FEW])}{more})", style=style)
     if values["cost"] is not None:
         said.append(f" · cost: {values['cost']:.1f} x training")
-    attacks = counted(values["attacks"], "attack")
-    said.append(f"\neps {eps_text(values['eps'])} ({plain(values['norm'])}), empirical, worst of {attacks} and FGSM")
+    if values["attacks"]:
+        attacks = counted(values["attacks"], "attack")
+        said.append(f"\neps {eps_text(values['eps'])} ({plain(values['norm'])}), empirical, worst of {attacks} and FGSM")
+    else:
+        said.append("\nThe worst case of attacks was not measured: nothing is said about robustness.")
     word = values["robustness"]["word"]
     if word in ("better", "worse"):
         others = [eps for eps in values["holds_at"] if eps not in (0, values["eps"])]

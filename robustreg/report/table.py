@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .capture import captured
 from .series import MEMORIZED, noisiest, values
-from .wording import counted, eps_text, lost, plain, preliminary
+from .wording import SAME, counted, eps_text, interval_text, lost, plain, preliminary, seeds_text
 
 if TYPE_CHECKING:
     from ..study import Comparison
@@ -28,7 +28,7 @@ def table(comparison: Comparison, *, width: int = 120) -> Table:
     """Return the table as a rich renderable: the baseline first, then the other arms in the order of the study.
 
     A cell holds mean ± standard deviation in %, then the paired difference to the baseline in points with its
-    interval, then the word; FGSM has no word, since it is never the judge. `width`: the columns it will be printed in.
+    interval, then the word; FGSM has no word, since it never judges alone. `width`: the columns it will be printed in.
     """
     narrow, tight = width < WIDE, width < TIGHT
     eps = f"eps {comparison.study['headline_eps']:.3g}"
@@ -81,9 +81,9 @@ def _cell(comparison: Comparison, arm: str, measure: str, narrow: bool) -> Text:
         if measure == "fgsm_accuracy":
             lines.append(difference)
         else:
-            low, high, word = against["low"], against["high"], against["word"]
-            interval = "" if low is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-            lines += [difference, interval.replace(" ", "")] if narrow else [f"{difference} {interval}"]
+            word = against["word"]
+            interval = interval_text(against)
+            lines += [difference, interval.replace(", ", ",")] if narrow else [f"{difference} {interval}"]
     cell = Text("\n".join(line for line in lines if line), no_wrap=False, overflow="fold")
     return cell.append(f"\n{word}", style=STYLES[word]) if word else cell
 
@@ -106,22 +106,27 @@ def _trust(comparison: Comparison, arm: str) -> Text:
 
 
 def _caption(comparison: Comparison) -> Text:
+    from ..study.protocol import judges
+
     study = comparison.study
     condition = noisiest(comparison)
-    seeds = counted(len(study["seeds"]), "seed")
+    seeds = seeds_text(comparison)
     sure = "protocol: preliminary, no p-values" if preliminary(study) else "protocol"
     only = study.get("measures")
+    unit = "in pixel units, 0 to 1" if study["norm"] == "linf" else "the length of the change, in pixel units"
     said = [
         f"{plain(study['data'])} · {plain(study['model'])} ({study['parameters']:,} parameters) · {seeds} ·"
         f" {study['protocol']} {sure}.",
         "In each cell: mean ± standard deviation over seeds in %, then the paired difference to"
         f" {plain(comparison.arms[0])} in points with its 95 % interval, and the word.",
     ]
+    found = (comparison.differences[arm].get(name) for arm in comparison.arms for name in COLUMNS if name != "fgsm_accuracy")
+    if any(against is not None and interval_text(against) == SAME for against in found):
+        said.append(f"{SAME}: the same difference on each, so no interval is known.")
     if comparison.measures.keys() & {"fgsm_accuracy", "robust_accuracy"}:
         said.append(
-            f"eps is in pixel units, 0 to 1: {eps_text(study['headline_eps'])} ({plain(study['norm'])}). Worst case:"
-            f" no attack of {', '.join(map(plain, study['attacks']))} broke the image. FGSM is weak: shown, never the"
-            " judge."
+            f"eps is {unit}: {eps_text(study['headline_eps'])} ({plain(study['norm'])}). Worst case:"
+            f" no attack of {plain(judges(study, 'or'))} broke the image. FGSM is weak: it never judges alone."
         )
     if MEMORIZED in comparison.measures:
         said.append(

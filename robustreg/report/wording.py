@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..study import Comparison
+
+SAME = "(every seed)"  # in the place of an interval: all seeds show the same difference, so their spread is not known
 
 
 def plain(text: object) -> str:
@@ -44,9 +46,23 @@ def eps_text(eps: float) -> str:
     return f"{eps:.3g}" if below is None else f"{round(eps * below)}/{below} = {eps:.3g}"
 
 
+def interval_text(against: Mapping[str, Any]) -> str:
+    """Return the interval of a difference in points, `[-1.2, +0.3]`; `SAME` where all seeds show one difference, and
+    an empty string where there are no two."""
+    if against["low"] is not None:
+        return f"[{100 * against['low']:+.1f}, {100 * against['high']:+.1f}]"
+    return SAME if (against["n"] or 0) > 1 else ""
+
+
 def counted(number: int, thing: str) -> str:
     """Return `1 seed`, `3 seeds`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def seeds_text(comparison: Comparison) -> str:
+    """Return `3 seeds`, and `2 of 3 seeds` while a study is not finished."""
+    seen, planned = len(comparison.seeds), counted(len(comparison.study["seeds"]), "seed")
+    return planned if seen == len(comparison.study["seeds"]) else f"{seen} of {planned}"
 
 
 def preliminary(study: dict[str, Any]) -> bool:
@@ -63,7 +79,7 @@ def subtitle(comparison: Comparison) -> str:
     parts = [
         f"data {short(study['data'], 40)}",
         f"model {short(study['model'], 40)}",
-        counted(len(study["seeds"]), "seed"),
+        seeds_text(comparison),
         f"headline eps {eps_text(study['headline_eps'])} ({plain(study['norm'])}, pixel units)",
         f"{sure}, preliminary" if preliminary(study) else sure,
     ]

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import statistics
+from .differences import one_difference
 from .protocol import PROTOCOLS
 
 if TYPE_CHECKING:
     from .comparison import Comparison
 
 ANSWERS = {"clean": "clean_accuracy", "memorization": "memorized_fraction", "robustness": "robust_accuracy"}
-_KEPT = ("difference", "low", "high", "p_adjusted", "detectable", "word")
+_KEPT = ("difference", "low", "high", "n", "p_adjusted", "detectable", "word")
 
 
 def card(comparison: Comparison, arm: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def card(comparison: Comparison, arm: str) -> dict[str, Any]:
     `clean`, `memorization` and `robustness` hold the mean of the arm, that of the baseline, their paired difference and
     its word; they are never made one number. `robustness.holds_at` are the eps at which the interval lies on the same
     side of 0 as at the headline eps, each looked at alone. `fgsm_alone` is what a study with no other attack would
-    have said. `cost` is the number of gradient passes in training, in those of the baseline. `believable` is False
+    have said. `attacks` are those whose worst case was measured, FGSM not counted. `cost` is the number of gradient passes in training, in those of the baseline. `believable` is False
     where a trust flag is red.
     """
     study = comparison.study
@@ -32,12 +33,12 @@ def card(comparison: Comparison, arm: str) -> dict[str, Any]:
         "baseline": comparison.arms[0],
         "data": study["data"],
         "model": study["model"],
-        "seeds": len(study["seeds"]),
+        "seeds": len(comparison.seeds),
         "preliminary": not PROTOCOLS[study["protocol"]].p_values,
         **{name: _answer(comparison, arm, measure) for name, measure in ANSWERS.items()},
         "eps": study["headline_eps"],
         "norm": study["norm"],
-        "attacks": len(study["attacks"]),
+        "attacks": len(study["attacks"]) if "robust_accuracy" in comparison.measures else 0,
         "holds_at": _holds_at(comparison, arm),
         "fgsm_alone": _fgsm_alone(comparison, arm),
         "trust": {"green": len(named["green"]), "amber": named["amber"], "red": named["red"]},
@@ -72,10 +73,13 @@ def _holds_at(comparison: Comparison, arm: str) -> list[float]:
         return []
     mine, base = _curves(comparison, arm), _curves(comparison, comparison.arms[0])
     seeds = [seed for seed in mine if seed in base]
+    tested = PROTOCOLS[comparison.study["protocol"]].p_values
     holds = []
     for key in mine[seeds[0]] if seeds else ():
-        pairs = [(mine[seed][key], base[seed][key]) for seed in seeds if key in mine[seed] and key in base[seed]]
-        found = statistics.paired_difference([m for m, _ in pairs], [b for _, b in pairs]) if pairs else None
+        having = [seed for seed in seeds if key in mine[seed] and key in base[seed]]
+        pair = [mine[seed][key] for seed in having], [base[seed][key] for seed in having]
+        known = having and (tested or not one_difference(*pair))
+        found = statistics.paired_difference(*pair) if known else None
         if found and found.low is not None and found.high is not None and min(side * found.low, side * found.high) > 0:
             holds.append(float(key))
     return sorted(holds)

@@ -58,6 +58,12 @@ class Comparison:
         """Return the runs of an arm."""
         return list(self._by_arm.get(arm, ()))
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of which there is a run: all, once a study is finished."""
+        seen = {record.seed for record in self.records}
+        return [seed for seed in self.study["seeds"] if seed in seen]
+
     @cached_property
     def _by_arm(self) -> dict[str, list[Record]]:
         found: dict[str, list[Record]] = {}

@@ -10,6 +10,7 @@ from .. import statistics
 from ..statistics.words import ROUNDING
 from .protocol import ENDPOINTS, LEVEL
 
+ROUNDED = 1e-12  # of the values that are subtracted
 Pairs = tuple[Sequence[float], Sequence[float]]
 
 
@@ -23,6 +24,9 @@ def against_baseline(
     blocked: Mapping[str, bool],
 ) -> dict[str, dict[str, Any]]:
     """Return for each arm the difference to the baseline in one measure, with interval, tests and word.
+
+    Where it is the same on every seed there is no interval, and none that could have been seen: low, high and
+    detectable are None, as they are for one seed.
 
     Args:
         measure: its name.
@@ -50,20 +54,32 @@ def against_baseline(
             higher_is_better=higher,
             blocked=blocked[arm],
         )
+        known = not one_difference(*pairs[arm])
         found[arm] = {
             "difference": difference.mean,
-            "low": difference.low,
-            "high": difference.high,
+            "low": difference.low if known else None,
+            "high": difference.high if known else None,
             "n": difference.n,
             "p": p[arm],
             "p_adjusted": adjusted[arm],
-            "detectable": _detectable(difference, len(deltas), tested),
+            "detectable": _detectable(difference, len(deltas), tested) if known else None,
             "improves": _improves(*pairs[arm], higher=higher),
             "endpoint": measure in ENDPOINTS,
-            # FGSM is shown and never judges.
+            # FGSM never judges alone.
             "word": "cannot tell" if measure.startswith("fgsm") else word,
         }
     return found
+
+
+def one_difference(arm: Sequence[float], baseline: Sequence[float]) -> bool:
+    """Return whether several seeds show one and the same difference, but for the rounding of floats.
+
+    Then the spread over seeds is not known: it is no 0, from which an interval without width would follow, and that
+    any difference, however small, could have been seen.
+    """
+    deltas = [one - other for one, other in zip(arm, baseline, strict=True)]
+    scale = max(map(abs, (*arm, *baseline)), default=0.0)
+    return len(deltas) > 1 and max(deltas) - min(deltas) <= ROUNDED * scale
 
 
 def seeds_needed(arms: int) -> int:

@@ -72,7 +72,8 @@ def make_plan(
     else:
         headline, grid = headline_eps, tuple(sorted({*grid, headline_eps}))
     if not all(0 <= e <= (1 if norm == "linf" else math.inf) for e in grid):
-        raise UsageError(f"eps is in pixel units from 0 to 1, got {', '.join(f'{e:g}' for e in grid)}")
+        most = " to 1" if norm == "linf" else ""
+        raise UsageError(f"eps is in pixel units from 0{most}, got {', '.join(f'{e:g}' for e in grid)}")
     model_name, build = model_of(model, catalogue)
     random_epochs = settings.get("epochs", recipe.epochs if recipe else rules.random_epochs)
     conditions = tuple(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UsageError, suggest
 
@@ -38,6 +40,14 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (Protocol("quick", 3, p_values=False), Protocol("standard", 10), Protocol("paper", 20))
 }
+
+
+def judges(study: Mapping[str, Any], last: str = "and") -> str:
+    """Return the attacks whose worst case is the robust accuracy of a study, as `pgd, pgd_margin and FGSM`.
+
+    FGSM joins those of the protocol: what it alone breaks is broken, and it never judges alone.
+    """
+    return f"{', '.join(study['attacks'])} {last} FGSM"
 
 
 def protocol_of(name: str) -> Protocol:

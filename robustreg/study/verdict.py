@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import unmeasured
 from .differences import seeds_needed
-from .protocol import ENDPOINTS, FITTED, PROTOCOLS
+from .protocol import ENDPOINTS, FITTED, PROTOCOLS, judges
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -19,12 +19,11 @@ def sentences(comparison: Comparison) -> list[str]:
     """Return how sure, then clean accuracy, memorization and robustness, then what FGSM alone would have said."""
     study = comparison.study
     where = f"on {study['data']} with {study['model']}"
-    attacks = " and ".join(study["attacks"])
     eps = f"eps {study['headline_eps']:g} ({study['norm']})"
-    said = [*_unfinished(study), _how_sure(study, len(comparison.arms) - 1)]
+    said = [*_unfinished(study), _how_sure(comparison)]
     said += _answer(comparison, "clean_accuracy", f"Clean accuracy {where}")
     said += _answer(comparison, "memorized_fraction", f"Memorization of random labels {where}") + _fitted(comparison)
-    said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {attacks}")
+    said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {judges(study)}")
     return said + _unmeasured(comparison) + _front(comparison) + _fgsm(comparison) + _lost(comparison)
 
 
@@ -51,13 +50,17 @@ def too_few(seeds: int, arms: int) -> str:
     )
 
 
-def _how_sure(study: dict[str, Any], arms: int) -> str:
-    seeds = len(study["seeds"])
-    word = "seed" if seeds == 1 else "seeds"
+def _how_sure(comparison: Comparison) -> str:
+    study, seeds = comparison.study, len(comparison.seeds)
+    if not seeds:
+        return "No run is finished, so there is nothing to compare yet."
+    planned = len(study["seeds"])
+    several = f"{seeds} paired" if seeds == planned else f"{seeds} of {planned} paired"
+    opening = f"{several} seed{'s' * (planned > 1)}, {study['protocol']} protocol:"
     if PROTOCOLS[study["protocol"]].p_values:
-        said = f"{seeds} paired {word}, {study['protocol']} protocol: Holm-adjusted sign-flip tests within each answer."
-        return f"{said} {too_few(seeds, arms)}".strip()
-    return f"{seeds} paired {word}, {study['protocol']} protocol: preliminary, no p-values."
+        said = f"{opening} Holm-adjusted sign-flip tests within each answer."
+        return f"{said} {too_few(seeds, len(comparison.arms) - 1)}".strip()
+    return f"{opening} preliminary, no p-values."
 
 
 def _answer(comparison: Comparison, measure: str, opening: str) -> list[str]:
@@ -70,6 +73,8 @@ def _answer(comparison: Comparison, measure: str, opening: str) -> list[str]:
         text = f"{arm} {_points(found['difference'])}"
         if found["low"] is not None:
             text += f" [{_points(found['low'])}, {_points(found['high'])}]"
+        elif found["n"] > 1:
+            text += " (the same on every seed)"
         if found["p_adjusted"] is not None:
             text += f" p={found['p_adjusted']:.2g}"
         by_word[found["word"]].append(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..palette import FAINT, INK, WORDS
 from ..series import values
-from ..wording import eps_text, joined, left_out, more, preliminary, short, subtitle
+from ..wording import eps_text, interval_text, joined, left_out, more, preliminary, short, subtitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,14 +77,13 @@ def _panel(axes: Axes, found: list[dict[str, Any] | None], margin: float) -> Non
         if row is None:
             said.append("no results")
             continue
-        look, mean, text = WORDS[row["word"]], 100 * row["difference"], f"{100 * row['difference']:+.1f}"
+        look, mean, text = WORDS[row["word"]], 100 * row["difference"], f"{100 * row['difference']:+.1f} {interval_text(row)}"
         if row["low"] is not None:
             low, high = 100 * row["low"], 100 * row["high"]
             axes.plot([max(low, -EDGE), min(high, EDGE)], [position] * 2, color=look.color, lw=1.4, zorder=2)
-            text += f" [{low:+.1f}, {high:+.1f}]"
         fill = "white" if look.hollow else look.color
         axes.plot(mean, position, look.marker, color=look.color, mfc=fill, ms=6, mew=1.1, zorder=3)
-        said.append(text)
+        said.append(text.rstrip())
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)

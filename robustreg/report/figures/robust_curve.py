@@ -22,6 +22,7 @@ Curves = dict[float, Spread]
 
 def robust_curve(comparison: Comparison) -> Figure:
     """Draw accuracy on the test images in % against eps, with bands over seeds, for up to 40 arms."""
+    from ...study.protocol import judges
     from ..page import Page, empty, grid, style
 
     worst = {arm: curve(comparison, arm, "robust_curve") for arm in comparison.arms}
@@ -31,8 +32,8 @@ def robust_curve(comparison: Comparison) -> Figure:
         return empty(TITLE, about, "Nothing to show: no run on true labels finished with attack results.")
     points = [spread for arm in shown for spread in worst[arm].values()]
     note = (
-        f"Worst case: the share of test images that no attack broke ({', '.join(comparison.study['attacks'])}, fgsm);"
-        f" empirical. FGSM is a weak attack. {spread_words((spread.n for spread in points), 'Bands')}"
+        f"Worst case: the share of test images that no attack of {judges(comparison.study, 'or')} broke;"
+        f" empirical. FGSM is weak: it never judges alone. {spread_words((spread.n for spread in points), 'Bands')}"
         f" Dotted: the headline eps.\n{_missing(comparison, shown, worst)}"
     ).strip()
     base = worst[comparison.arms[0]]
