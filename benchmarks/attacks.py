@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch import nn
 
 from robustreg.attacks import apgd, autoattack, evaluate_attacks, pgd
+from robustreg.attacks.passes import Passes, counting
 
 from . import peers
 from .measure import alternate, ratios, threads, timed
@@ -45,6 +47,9 @@ def run(
     table.notes += [
         f"Digits, {points} points that the networks were not trained on; eps is 2/16 unless said, in the"
         " FGSM curve 1/32 to 8/32. One thread for both sides, all points in one batch.",
+        "`fewer passes`: samples that the peer sends through the network, forward and backward, for one of ours. Ours"
+        " would be so many times as fast if a pass cost both the same; an attack that needs the gradient of every point"
+        " that still stands cannot do with fewer.",
         "`agreement`: share of points (FGSM: of points and eps) on which both sides say the same. Where starts are"
         " random they differ between libraries, and ours counts every iterate while PGD elsewhere counts the last.",
         f"The ensemble is Auto-PGD, targeted Auto-PGD on nine classes and Square with 5,000 queries, on {FEW} points;"
@@ -127,6 +132,7 @@ def _compare(table: Table, attack: str, of: Victim, rounds: int) -> None:
         attack=attack,
         fastest_peer=fastest,
         ratio=ratios(seconds[fastest], seconds["ours"]),
+        fewer_passes=_passes(of.model, theirs[fastest]) / _passes(of.model, ours),
         target=target(attack, of.name),
         ours_s=sorted(seconds["ours"])[rounds // 2],
         peer_s=sorted(seconds[fastest])[rounds // 2],
@@ -135,6 +141,14 @@ def _compare(table: Table, attack: str, of: Victim, rounds: int) -> None:
         left_by_peer=float(others[fastest].double().mean()),
         others=slower,
     )
+
+
+def _passes(model: nn.Module, side: Side) -> float:
+    """How many samples a side sends through the network, forward and backward."""
+    passes = Passes()
+    with counting(model, passes):
+        side()
+    return passes.forward + passes.backward
 
 
 def _same(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 import robustreg as rr
+from robustreg.data.split import Splits
 from robustreg.hookspecs import Loss, Predict, hookimpl
-from robustreg.models import mlp
+from robustreg.models import cnn, mlp
 from robustreg.noise import Rng
 from robustreg.regularizer import Regularizer
 
@@ -74,33 +75,59 @@ class Mute(Regularizer):
 
 KINDS = {"every": Idle, "none": Mute}
 SIDES = ((0, "none"), (1, "every"), (10, "every"), (1, "none"), (10, "none"))
+Train = Callable[[list[Regularizer], Splits, int], Any]
 
 
-def run(*, sides: Sequence[tuple[int, str]] = SIDES, rounds: int = 21, epochs: int = 15) -> Table:
+def _alone(make: Callable[[], nn.Module], members: list[Regularizer], splits: Splits, epochs: int) -> Any:
+    return rr.train(make(), members, splits, epochs=epochs)
+
+
+def _stacked(make: Callable[[], nn.Module], members: list[Regularizer], splits: Splits, epochs: int) -> Any:
+    return rr.train_many(make, members, splits, seeds=10, epochs=epochs, together=True)
+
+
+TRAININGS: dict[str, tuple[Train, float]] = {  # and the share of the epochs
+    "mlp 128-64": (partial(_alone, partial(mlp, (1, 8, 8), 10)), 1),
+    "mlp 128-64, 10 runs stacked": (partial(_stacked, partial(mlp, (1, 8, 8), 10)), 1),
+    "cnn": (partial(_alone, partial(cnn, (1, 8, 8), 10)), 1 / 3),
+}
+
+
+def run(
+    *,
+    sides: Sequence[tuple[int, str]] = SIDES,
+    rounds: int = 11,
+    epochs: int = 15,
+    trainings: Iterable[str] = tuple(TRAININGS),
+) -> Table:
     """Time trainings with so many idle regularizers of a kind against the training with none, the first side."""
-    splits, model = rr.load_data("digits", seed=0), mlp((1, 8, 8), 10)
-
-    def train(count: int, takes: str) -> Any:
-        members = [KINDS[takes](name=f"idle{index}") for index in range(count)]
-        return rr.train(model, members, splits, epochs=epochs)
-
-    with threads(1):
-        seconds = alternate({str(side): partial(train, *side) for side in sides}, rounds=rounds)
+    splits = rr.load_data("digits", seed=0)
     table = Table("hooks", "(f) Overhead of regularizers that do nothing")
-    steps, alone = epochs * -(-len(splits.train) // 50), seconds[str(sides[0])]
-    for count, takes in sides[1:]:
-        spread = ratios(seconds[str((count, takes))], alone)
-        table.add(
-            idle_regularizers=count,
-            arguments=takes,
-            time_against_none=spread,
-            target=1.02 if count == 10 else None,
-            overhead_percent=100 * (spread.median - 1),
-            us_a_step_and_regularizer=1e6 * (spread.median - 1) * min(alone) / steps / count,
-        )
+    for name in trainings:
+        train, share = TRAININGS[name]
+        length = max(1, round(epochs * share))
+
+        def trained(count: int, takes: str, train: Train = train, length: int = length) -> Any:
+            return train([KINDS[takes](name=f"idle{index}") for index in range(count)], splits, length)
+
+        with threads(1):
+            seconds = alternate({str(side): partial(trained, *side) for side in sides}, rounds=rounds)
+        steps, alone = length * -(-len(splits.train) // 50), seconds[str(sides[0])]
+        for count, takes in sides[1:]:
+            spread = ratios(seconds[str((count, takes))], alone)
+            table.add(
+                training=name,
+                idle_regularizers=count,
+                arguments=takes,
+                time_against_none=spread,
+                target=1.02 if count == 10 else None,
+                overhead_percent=100 * (spread.median - 1),
+                us_a_step=1e6 * (spread.median - 1) * min(alone) / steps,
+                us_a_step_with_none=1e6 * min(alone) / steps,
+            )
     table.notes.append(
-        f"Digits, mlp 128-64, batches of 50, {epochs} epochs, one thread; each idle regularizer implements prepare,"
-        " batch, penalty, learning_rate and after_epoch, with every argument or without any. A run's share of setting"
-        " them up (copies, pluggy) is in the steps."
+        f"Digits, batches of 50, {epochs} epochs (of the cnn a third), one thread; each idle regularizer implements"
+        " prepare, batch, penalty, learning_rate and after_epoch, with every argument or without any. A run's share of"
+        " setting them up (copies, checks, comparing a stack with its runs) is in the steps."
     )
     return table

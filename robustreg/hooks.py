@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import metadata
+from math import isfinite
 from operator import itemgetter
 from threading import Lock
 from typing import Any
@@ -160,15 +161,34 @@ class Call:
             raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {wanted} or None, got {got}")
         return value
 
-    def pair(self, value: Any, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the images and labels it gave; `count` of each, if that is said."""
+    def pair(self, value: Any, x: Tensor, y: Tensor, *, whole: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the images and labels it gave in the place of `x` and `y`; a PluginError unless they are of that form.
+
+        Looked at is what costs nothing in a step. Of a `whole` training set there must be as many images, and floats
+        may replace bytes, and rows labels; in a batch any number of them will do.
+        """
         if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor) for part in value)):
-            got = f"{value!r:.80}"
+            got = f"a tuple of {len(value)}" if isinstance(value, tuple) and len(value) != 2 else _shown(value)
             raise PluginError(f"{_who(self.owner)}: {self.hook}() must return the pair (x, y) or None, got {got}")
-        if count is not None and any(len(part) != count for part in value):
-            got = " and ".join(str(len(part)) for part in value)
-            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return as many images, {count}, got {got}")
+        images, labels = value
+        if images.shape[1:] != x.shape[1:] or not (whole or images.dtype == x.dtype):
+            want = f"images of shape {_form(x)}" + ("" if whole else f" and {_kind(x)}")
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {want}, got {_shown(images)}")
+        if not whole and (labels.shape[1:] != y.shape[1:] or labels.ndim != y.ndim):
+            got = _shown(labels)
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return y of shape {_form(y)}, got {got}")
+        if images.shape[:1] != labels.shape[:1] or (images.shape[0] != x.shape[0] if whole else not images.shape[0]):
+            want = f"as many images, {len(x)}" if whole else "as many images as labels, and at least one"
+            got = " and ".join(str(*part.shape[:1]) or "a scalar" for part in value)
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return {want}, got {got}")
         return value
+
+    def factor(self, value: Any) -> float:
+        """Return the factor of the learning rate that it gave; a PluginError unless that is finite."""
+        found = float(self.expect(plain(value), (int, float)))
+        if not isfinite(found):
+            raise PluginError(f"{_who(self.owner)}: {self.hook}() must return a finite factor, got {found}")
+        return found
 
     def replaced(self, tensors: Mapping[str, Tensor], value: Any) -> Mapping[str, Tensor]:
         """Return `tensors` with those in the place of others that it gave under their names."""
@@ -191,6 +211,21 @@ class Call:
                 shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
                 raise PluginError(f"{_who(self.owner)}: the penalty {name!r} must be a scalar tensor, got {shape}")
             terms[name] = term
+
+
+def _form(tensor: Tensor) -> str:
+    return f"(batch, {', '.join(map(str, tensor.shape[1:]))})" if tensor.ndim > 1 else "(batch,)"
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _shown(value: Any) -> str:
+    """Say what came without its numbers: tensors by kind and shape."""
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {' and '.join(map(_shown, value[:3]))}"
+    return f"{_kind(value)} {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.80}"
 
 
 def _picked(names: tuple[str, ...], known: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -80,7 +80,7 @@ class Objective(nn.Module):
         """Return the training set to learn from in an epoch: `x` and `y` passed through every `before_epoch` hook."""
         known = {"epoch": epoch, "x": x, "y": y}
         for call, changed in self._hooks["before_epoch"].answers(known, Rng(key, x.device)):
-            known["x"], known["y"] = x, y = call.pair(changed, len(x))
+            known["x"], known["y"] = x, y = call.pair(changed, x, y, whole=True)
         return x, y
 
     def forward(self, x: Tensor, y: Tensor, key: Key, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -116,7 +116,7 @@ class Objective(nn.Module):
         if self._hooks["batch"]:
             known = {**self._known(progress), "x": x, "y": y}
             for call, changed in self._hooks["batch"].answers(known, Rng(key, x.device)):
-                known["x"], known["y"] = x, y = call.pair(changed)
+                known["x"], known["y"] = x, y = call.pair(changed, x, y)
         return x, y
 
     def penalties(self, x: Tensor, y: Tensor, logits: Tensor, key: Key, progress: float = 1.0) -> dict[str, Tensor]:
@@ -203,7 +203,7 @@ class Objective(nn.Module):
         """Return the factor of the base learning rate at `progress` in [0, 1): the product over regularizers."""
         factor = 1.0
         for call, given in self._hooks["learning_rate"].answers({"progress": progress, "base": base}):
-            factor *= float(call.expect(plain(given), (int, float)))
+            factor *= call.factor(given)
         return factor
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float], val: Split | None = None) -> bool:

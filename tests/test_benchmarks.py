@@ -284,7 +284,7 @@ def test_operations_are_those_of_the_formula():
 
 
 def test_hooks():
-    check(hooks.run(sides=hooks.SIDES[:3], rounds=2, epochs=1), rows=2)
+    check(hooks.run(sides=hooks.SIDES[:3], rounds=2, epochs=1), rows=6)
 
 
 def test_idle_regularizers_change_nothing():

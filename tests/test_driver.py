@@ -164,7 +164,7 @@ def test_a_model_without_gradients_is_reported_as_such(points):
             return (x[:, :3] * 4).round()
 
     report = evaluate_attacks(Rounded(), *points, protocol_attacks("quick"), GRID, headline=HEADLINE)
-    assert report.zero_gradient_share == 1
+    assert report.useless_gradient.all() and report.clean.any()
 
 
 def test_evaluation_leaves_no_trace(model, points):
@@ -180,8 +180,8 @@ def test_evaluation_leaves_no_trace(model, points):
 
 @pytest.mark.parametrize(
     "cheat",
-    [lambda x: x + 0.11, lambda x: x * torch.nan, lambda x: x[:, :4], lambda x: x - 2],
-    ids=["budget", "nan", "shape", "box"],
+    [lambda x: x + 0.11, lambda x: x * torch.nan, lambda x: x - 2],
+    ids=["budget", "nan", "box"],
 )
 def test_an_attack_that_leaves_its_threat_model_is_named(model, points, cheat):
     bad = Attack("cheat", lambda model, x, y, **_: cheat(x), "")

@@ -14,7 +14,9 @@ from robustreg.errors import DataError, PluginError, UsageError
 from robustreg.measures import Measure
 from robustreg.measures.values import plain_value
 from robustreg.study.record import Record
+from robustreg.study.request import plan_again
 from robustreg.study.unmeasured import failures, flags
+from robustreg.study.verify import verify
 
 SMALL = {"data": "digits:train=120,val=40,test=60", "seeds": 1, "epochs": 2, "model": "mlp:hidden=16"}
 NUMBERS = [
@@ -82,9 +84,9 @@ def test_measures_can_be_named_as_for_a_study():
     found = rr.evaluate(model, splits, measures=["clean_accuracy", one])
     assert found == {"clean_accuracy": rr.evaluate(model, splits)["clean_accuracy"], "one": 1.0}
     assert list(rr.evaluate(model, splits, measures="nll")) == ["nll"]
-    with pytest.raises(UsageError, match="unknown measure 'clean_acuracy'. Did you mean 'clean_accuracy'?"):
+    with pytest.raises(UsageError, match=r"unknown measure 'clean_acuracy'\. Did you mean 'clean_accuracy'\?"):
         rr.evaluate(model, splits, measures=["clean_acuracy"])
-    with pytest.raises(UsageError, match="measures are names, or objects of robustreg.measures.Measure; got 3"):
+    with pytest.raises(UsageError, match=r"measures are names, or objects of robustreg\.measures\.Measure; got 3"):
         rr.evaluate(model, splits, measures=[3])
 
 
@@ -132,3 +134,18 @@ def test_failures_are_counted_over_runs_and_odd_details_are_no_failures():
     records = [Record(str(at), "none", at, "true", details=each) for at, each in enumerate(details)]
     assert failures(records) == {"a": (2, "why"), "b": (1, "since")}
     assert [(flag["flag"], flag["value"]) for flag in flags(records)] == [("a_failed", 2), ("b_failed", 1)]
+
+
+@pytest.mark.parametrize("made_with", [{}, {"mine": lambda subject: 1.0}], ids=["installed later", "no longer there"])
+def test_a_study_is_verified_whatever_measures_are_installed(made_with, tmp_path):
+    small = {**SMALL, "label_noise": [0.0]}
+    made = rr.compare(["none"], **small, catalogue=offered(**made_with), out=tmp_path)
+    here = {} if made_with else {"mine": lambda subject: 1.0}
+
+    def plan_of(file):
+        return plan_again(file, tmp_path, offered(**here))
+
+    found = verify(tmp_path, plan_of, runs=1)
+    assert not found.problems and [run["differs"] for run in found.retrained] == [""]
+    again = rr.compare(["none"], **small, catalogue=offered(**here), out=tmp_path)
+    assert again.records[0].id != made.records[0].id  # though a study with other measures has other runs

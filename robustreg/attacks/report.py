@@ -84,11 +84,6 @@ class AttackReport:
         """For each attack the share of points that it left standing at the headline eps."""
         return {name: _share(~broken) for name, broken in self.headline_broken.items()}
 
-    @cached_property
-    def zero_gradient_share(self) -> float:
-        """The share of correctly classified points without a usable gradient; 0 when there are no such points."""
-        return _share(self.useless_gradient[self.clean])
-
 
 def _share(which: Tensor) -> float:
     return float(which.to(torch.float64).mean()) if which.numel() else 0.0

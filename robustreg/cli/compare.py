@@ -15,8 +15,6 @@ from ..engines import check_engine
 from ..spec import parse
 from .options import (
     LABEL_MODES,
-    NUMBERS,
-    WORDS,
     attack_options,
     common_options,
     data_option,
@@ -30,6 +28,7 @@ from .options import (
     run_seconds_option,
 )
 from .output import console, duration, print_json, progress, say
+from .values import NUMBERS, WORDS
 
 if TYPE_CHECKING:
     from ..plugins import Catalogue

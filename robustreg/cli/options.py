@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -11,131 +10,19 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import UsageError, suggest
-from ..spec import Ratio, parse_term
+from ..errors import UsageError
 from .output import DOCUMENTS
+from .toml import read_file
+from .values import NUMBERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Names that rooms which import torch know, too; a test compares them.
 PROTOCOLS = ("quick", "standard", "paper")
 OPTIMIZERS = ("sgd", "adam", "adamw")
-LARGEST = 1 << 20  # bytes of a TOML file
 LONGEST = 10**9  # seconds that a run may be given
 LABEL_MODES = ("uniform", "uniform_other", "permute", "pair_flip")
 RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "shuffle")
-
-
-class Numbers(click.ParamType):
-    """A list such as `0,1/16,0.5`, as floats."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Return the numbers, or fail with the place marked."""
-        if not isinstance(value, str):
-            given = value if isinstance(value, tuple | list) else (value,)
-            if not given or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in given):
-                self.fail(f"{value!r} is not a list of numbers such as 0,1/16,0.5", param, ctx)
-            try:
-                return tuple(float(v) for v in given)
-            except OverflowError:
-                self.fail(f"{value!r:.60} holds a number that is too large", param, ctx)
-        try:
-            settings = parse_term(f"x:{value}").settings
-        except UsageError:
-            settings = ()
-        numbers = settings[0].values if len(settings) == 1 and settings[0].key is None else ()
-        if not numbers or not all(isinstance(v, (int, float, Ratio)) and not isinstance(v, bool) for v in numbers):
-            self.fail(f"{value!r} is not a list of numbers such as 0,1/16,0.5", param, ctx)
-        return tuple(float(v) for v in numbers)  # type: ignore[arg-type]
-
-
-NUMBERS = Numbers()
-
-
-class Words(click.ParamType):
-    """A list of names such as `clean_accuracy,robust_accuracy`."""
-
-    name = "words"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the names there are between the commas."""
-        words = value.split(",") if isinstance(value, str) else value
-        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-            self.fail(f"{value!r:.60} is not a list of names", param, ctx)
-        return tuple(str(word).strip() for word in words)
-
-
-WORDS = Words()
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return what a TOML file holds; a UsageError for one that cannot be read, is none, or is too large."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        return tomllib.loads(content.decode())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {error}") from error
-    except RecursionError:
-        raise UsageError(f"{path}: its arrays or tables are nested too deeply") from None
-
-
-def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
-    """Take the options of a TOML file as defaults, so that what is typed goes before what is in the file."""
-    if path is None:
-        return None
-    values = read_toml(path)
-    values = values.get("study", values)
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: study must be a table, [study], got {values!r:.60}")
-    parameters = {_typed_name(each): each for each in ctx.command.params if each.name != param.name}
-    if parameters.pop("json", None) is not None and "json" in values:
-        raise UsageError(f"{path}: json is no setting of a study; say --json")
-    found = {}
-    for key, value in values.items():
-        parameter = parameters.get(key.replace("-", "_"))
-        if parameter is None:
-            raise UsageError(f"{path}: no setting is called {key!r}.{suggest(key, parameters)}")
-        found[parameter.name] = _typed(ctx, value, parameter, f"{path}: {key}")
-    ctx.default_map = {**(ctx.default_map or {}), **found}
-    return path
-
-
-def _typed_name(parameter: click.Parameter) -> str:
-    """Return what a user calls a parameter, whatever the code calls it."""
-    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
-
-
-def _typed(ctx: click.Context, value: Any, parameter: click.Parameter, where: str) -> Any:
-    """Return a value of a TOML file as its option would get it from the command line; a UsageError if it could not."""
-    items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str | int | float) and "\0" not in str(item) for item in items):
-        raise UsageError(f"{where} must be text, a number, true or false, or a list of these, got {value!r:.60}")
-    several = parameter.nargs != 1 or parameter.multiple
-    if isinstance(parameter.type, Numbers | Words):
-        _convert(ctx, value, parameter, where)
-        return value
-    if several != isinstance(value, list):
-        raise UsageError(f"{where} takes {'a list' if several else 'one value'}, got {value!r:.60}")
-    found = [str(item).lower() if isinstance(item, bool) else str(item) for item in items]
-    _convert(ctx, found if several else found[0], parameter, where)
-    return found if several else found[0]
-
-
-def _convert(ctx: click.Context, value: Any, parameter: click.Parameter, where: str) -> None:
-    """Raise a UsageError that names the file for what the option would not take: on its own, it would name none."""
-    try:
-        parameter.type_cast_value(ctx, value)
-    except click.BadParameter as error:
-        kind = parameter.type.name
-        raise UsageError(f"{where}: {error.message.replace(f'valid {kind}', _SAID.get(kind, kind))}") from error
-
-
-_SAID = {"integer range": "whole number", "integer": "whole number", "float range": "number", "float": "number"}
 
 
 def json_option(function: F) -> F:
@@ -255,7 +142,7 @@ def common_options(function: F) -> F:
             click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
             json_option,
             click.option(
-                "-f", "--file", type=click.Path(), callback=_read_file, is_eager=True, expose_value=False,
+                "-f", "--file", type=click.Path(), callback=read_file, is_eager=True, expose_value=False,
                 metavar="STUDY.TOML", help="Take options from a TOML file.",
             ),
         )

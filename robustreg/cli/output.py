@@ -64,8 +64,8 @@ def print_json(document: Any) -> None:
 def data_stream() -> TextIO:
     """Return standard output, also while what others print goes elsewhere (see `options.json_option`)."""
     context = click.get_current_context(silent=True)
-    found: TextIO = context.meta.get(DOCUMENTS, sys.stdout) if context else sys.stdout
-    return found
+    kept: TextIO | None = context.meta.get(DOCUMENTS) if context else None
+    return kept or sys.stdout
 
 
 @contextmanager

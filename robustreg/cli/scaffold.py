@@ -135,14 +135,17 @@ def write(files: dict[str, str], folder: Path) -> list[Path]:
     """Write the files into a new folder and return their paths.
 
     Raises:
-        UsageError: when the folder is there already, or cannot be made.
+        UsageError: when the folder is there already.
+        StoreError: when it cannot be made, or written to.
+        DiskFullError: when there is no room.
     """
-    try:
-        folder.mkdir(parents=True)
+    from ..study.disk import on_disk
+
+    with on_disk(folder):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UsageError(f"{folder} is there already; name another folder with --out") from None
         for path, text in files.items():
             (folder / path).write_text(text)
-    except FileExistsError:
-        raise UsageError(f"{folder} is there already; name another folder with --out") from None
-    except OSError as error:
-        raise UsageError(f"cannot write in {folder}: {error.strerror}") from error
     return [folder / path for path in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..spec import Spec, parse
-from .options import NUMBERS, common_options, data_option, device_of, model_option, one, recipe_options, recipe_settings
+from .options import common_options, data_option, device_of, model_option, one, recipe_options, recipe_settings
 from .output import console, print_json, progress, say
 from .processes import in_process, launch
+from .values import NUMBERS
 
 if TYPE_CHECKING:
     from ..distributed import World
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 CHECKPOINT = "checkpoint.safetensors"
+MODEL, RECORD = "model.safetensors", "run.json"
 
 
 class _Kept(click.Command):
@@ -77,11 +80,12 @@ def _train(parsed: Spec, spec: str, options: dict[str, Any], world: World) -> in
         raise UsageError(f"train does one run, and {spec} stands for {len(plan.arms) - 1}; use compare")
     safe = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in chosen.arm.name)
     folder: Path = options["out"] or Path("robustreg-out") / f"train-{plan.name}-{safe}-seed{options['seed']}"
-    _in_turn(world, lambda: _make(folder))
-    run = _run(plan, chosen, folder / CHECKPOINT, world)
+    identity = f"{plan.identity(chosen)}-{world.size}"
+    _in_turn(world, lambda: _make(folder, identity))
+    run = _run(plan, chosen, identity, folder / CHECKPOINT, world)
     if world.rank:
         return 0
-    return _write(plan, chosen, run, folder, world, as_json=options["as_json"])
+    return _write(plan, chosen, identity, run, folder, world, as_json=options["as_json"])
 
 
 def _planned(parsed: Spec, options: dict[str, Any], tell: Callable[[str], None]) -> Plan:
@@ -111,18 +115,38 @@ def _in_turn(world: World, do: Callable[[], Any]) -> Any:
     return found
 
 
-def _make(folder: Path) -> None:
-    from ..errors import UsageError
-    from ..study.disk import remove_partials
+def _make(folder: Path, identity: str) -> None:
+    """Make the folder of a run.
 
-    try:
+    Raises:
+        UsageError: where the model of another run is in it, finished: the other would be lost.
+        StoreError: where it cannot be made, or written to.
+    """
+    from ..errors import UsageError
+    from ..study.disk import on_disk, remove_partials
+
+    with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         remove_partials(folder, CHECKPOINT)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
+    found = _record(folder)
+    if (folder / MODEL).exists() and found.get("id") != identity and found.get("status", "ok") == "ok":
+        about = ", ".join(f"{key} {found[key]}" for key in ("arm", "data", "model", "epochs", "seed") if key in found)
+        raise UsageError(
+            f"{folder / MODEL} is the finished model of another run{f' ({about})' if about else ''}: one of other"
+            " settings, data, versions or --nproc. Name another folder with --out, or remove the file"
+        )
 
 
-def _run(plan: Plan, chosen: PlannedRun, path: Path, world: World) -> Run:
+def _record(folder: Path) -> dict[str, Any]:
+    """What the folder says of the run that is in it; nothing where that cannot be read."""
+    try:
+        found = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _run(plan: Plan, chosen: PlannedRun, identity: str, path: Path, world: World) -> Run:
     """Train, from the checkpoint if there is one, and save a checkpoint now and then."""
     from .. import states
     from ..errors import DataError, DiskFullError
@@ -133,7 +157,6 @@ def _run(plan: Plan, chosen: PlannedRun, path: Path, world: World) -> Run:
 
     seed, recipe = chosen.seed, plan.recipe_of(chosen.condition)
     splits = chosen.condition.apply(plan.splits(seed), seed).splits
-    identity = f"{plan.identity(chosen)}-{world.size}"
     due, first, problems = Due(), world.rank == 0, list[Exception]()
     saved = world.spread(_checkpoint(path, identity) if first else b"")
     state = states.from_bytes(saved, identity) if saved else None
@@ -189,28 +212,32 @@ def _checkpoint(path: Path, identity: str) -> bytes:
     return data
 
 
-def _write(plan: Plan, chosen: PlannedRun, run: Run, folder: Path, world: World, *, as_json: bool) -> int:
+def _write(
+    plan: Plan, chosen: PlannedRun, identity: str, run: Run, folder: Path, world: World, *, as_json: bool
+) -> int:
     """Write model, history and record, and tell what came of the run."""
     from ..checkpoint import around, to_bytes, weights_of
     from ..report import to_json
     from ..study import write_whole
+    from ..study.disk import on_disk
 
     seed = chosen.seed
     about = {"arm": chosen.arm.name, "seed": seed, "label_condition": str(chosen.condition)}
     record = {
         **plan.manifest(seed), **about, "status": run.status, "reason": run.reason, "regularizers": run.regularizers,
         "parameters": plan.parameters(), "epochs": len(run.history), "seconds": run.seconds, "nproc": world.size,
-        "last": run.history[-1:],
+        "last": run.history[-1:], "id": identity,
     }  # fmt: skip
     manifest = plan.manifest(seed) | about | around(chosen.arm.regularizers)
     files = {
-        "model.safetensors": to_bytes(weights_of(run.model), manifest),
+        MODEL: to_bytes(weights_of(run.model), manifest),
         "history.csv": _csv(run.history),
-        "run.json": to_json(record).encode(),
+        RECORD: to_json(record).encode(),
     }
-    for name, content in files.items():
-        write_whole(folder / name, content)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    with on_disk(folder):
+        for name, content in reversed(files.items()):  # the model last: one that is there has its record
+            write_whole(folder / name, content)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     paths = [str(folder / name) for name in files]
     if as_json:
         print_json(record | {"files": paths})

@@ -90,8 +90,8 @@ def _notes(values: Mapping[str, Any]) -> Text:
     if values["cost"] is not None:
         said.append(f" · cost: {values['cost']:.1f} x training")
     if values["attacks"]:
-        attacks = counted(values["attacks"], "attack")
-        said.append(f"\neps {eps_text(values['eps'])} ({plain(values['norm'])}), empirical, worst of {attacks} and FGSM")
+        at = f"eps {eps_text(values['eps'])} ({plain(values['norm'])})"
+        said.append(f"\n{at}, empirical, worst of {counted(values['attacks'], 'attack')} and FGSM")
     else:
         said.append("\nThe worst case of attacks was not measured: nothing is said about robustness.")
     word = values["robustness"]["word"]

@@ -120,8 +120,9 @@ def _caption(comparison: Comparison) -> Text:
         "In each cell: mean ± standard deviation over seeds in %, then the paired difference to"
         f" {plain(comparison.arms[0])} in points with its 95 % interval, and the word.",
     ]
-    found = (comparison.differences[arm].get(name) for arm in comparison.arms for name in COLUMNS if name != "fgsm_accuracy")
-    if any(against is not None and interval_text(against) == SAME for against in found):
+    judged = [name for name in COLUMNS if name != "fgsm_accuracy"]
+    found = [each[name] for each in comparison.differences.values() for name in judged if name in each]
+    if any(interval_text(against) == SAME for against in found):
         said.append(f"{SAME}: the same difference on each, so no interval is known.")
     if comparison.measures.keys() & {"fgsm_accuracy", "robust_accuracy"}:
         said.append(

@@ -22,8 +22,9 @@ def card(comparison: Comparison, arm: str) -> dict[str, Any]:
     `clean`, `memorization` and `robustness` hold the mean of the arm, that of the baseline, their paired difference and
     its word; they are never made one number. `robustness.holds_at` are the eps at which the interval lies on the same
     side of 0 as at the headline eps, each looked at alone. `fgsm_alone` is what a study with no other attack would
-    have said. `attacks` are those whose worst case was measured, FGSM not counted. `cost` is the number of gradient passes in training, in those of the baseline. `believable` is False
-    where a trust flag is red.
+    have said. `attacks` is how many robustness is the worst case over, beside FGSM: 0 where it was not measured.
+    `cost` is the number of gradient passes in training, in those of the baseline. `believable` is False where a trust
+    flag is red.
     """
     study = comparison.study
     flags = comparison.trust[arm]

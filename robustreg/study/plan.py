@@ -95,6 +95,7 @@ class Plan:
     wanted: tuple[str, ...] | None = None  # measures; None for all there are
     stacked: bool | None = None  # False: not even small networks train in stacks
     unnamed: tuple[str, ...] = ()  # why no text names it whole, so that only what made it can plan it again
+    strangers: dict[str, str] | None = None  # whose measures count as those of the runs; None for what is here
     surrogates: dict[int, Surrogate] = field(default_factory=dict)  # trained baselines, where runs are measured
     _ready: dict[int, tuple[Splits, nn.Module]] = field(default_factory=dict)
     _hashes: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -177,6 +178,8 @@ class Plan:
 
         Ours come with the version of the core; a newly installed one has to see every run.
         """
+        if self.strangers is not None:
+            return self.strangers
         origins = ((name, self.catalogue.origins["measures", name]) for name in self.measures())
         core = _core_name()
         return {name: f"{at.distribution} {at.version}" for name, at in origins if at.distribution != core}

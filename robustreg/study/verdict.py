@@ -19,11 +19,11 @@ def sentences(comparison: Comparison) -> list[str]:
     """Return how sure, then clean accuracy, memorization and robustness, then what FGSM alone would have said."""
     study = comparison.study
     where = f"on {study['data']} with {study['model']}"
-    eps = f"eps {study['headline_eps']:g} ({study['norm']})"
+    attacked = f"at eps {study['headline_eps']:g} ({study['norm']}), empirical, against {judges(study)}"
     said = [*_unfinished(study), _how_sure(comparison)]
     said += _answer(comparison, "clean_accuracy", f"Clean accuracy {where}")
     said += _answer(comparison, "memorized_fraction", f"Memorization of random labels {where}") + _fitted(comparison)
-    said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} at {eps}, empirical, against {judges(study)}")
+    said += _answer(comparison, "robust_accuracy", f"Robust accuracy {where} {attacked}")
     return said + _unmeasured(comparison) + _front(comparison) + _fgsm(comparison) + _lost(comparison)
 
 

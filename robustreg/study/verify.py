@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def verify(
         chosen = _drawn([run for run in file.runs if run[-1] in sound], runs, draw)
         if not chosen:
             return found
-        plan = plan_of(file)
+        # Weights are compared, which no measure changes: what is installed here need not have made the study.
+        plan = replace(plan_of(file), strangers=(file.request or {}).get("strangers_measures"))
         others = changed(plan, file)
         if others:
             reason = "; ".join(others)

@@ -152,7 +152,7 @@ class Guard(Regularizer):
 
     def check(self) -> None:
         """Raise `Broken` unless everything is what it was."""
-        edited = [name for name, (value, before) in self.given.items() if not torch.equal(value.detach(), before)]
+        edited = [name for name, (value, before) in self.given.items() if not same(value.detach(), before)]
         if edited:
             raise Broken(f"{', '.join(edited)} changed in place; return new tensors instead")
 

@@ -33,6 +33,7 @@ from .cohorts import cohort_equals_solo, vectorized_equals_solo
 
 HOOKS = [name for name in vars(Training) if not name.startswith("_")]
 TASKS = ("classification", "regression")
+ROUNDING = 1e-4  # of a pixel, and of the sum of a row
 EDITABLE = ("before_epoch", "batch", "weights", "penalty", "gradient", "after_step")  # hooks that are given tensors
 
 
@@ -97,6 +98,30 @@ def arguments_not_edited(bench: Bench) -> str:
     objective.after_step(before, 0.02, step_key(0))
     guard.check()
     return "what its hooks were given is as it was"
+
+
+def learns_from_images(bench: Bench) -> str:
+    """What `batch` gives are images in [0, 1] and, of classes, rows that are distributions."""
+    if not bench.implements("batch"):
+        raise NotTested("it has no batch()")
+    for task in bench.kind.tasks:
+        objective = bench.objective([bench.make()], task=task)
+        x, y = batch(task)
+        for what, some in {"random images": x, "black images": x * 0, "white images": x * 0 + 1}.items():
+            images, rows = objective.learned_from(some, objective.rows(some, y), step_key(0), progress=0.5)
+            if not ((images >= -ROUNDING) & (images <= 1 + ROUNDING)).all():
+                low, high = (f"{bound.item():.3g}" for bound in images.aminmax())
+                raise Broken(f"of {what} batch() gave values from {low} to {high}; clamp images to [0, 1]")
+            if task == "regression":
+                continue
+            if not ((rows >= -ROUNDING) & ((rows.sum(-1, keepdim=True) - 1).abs() <= ROUNDING)).all():
+                low, total = rows.min().item(), rows.sum(-1)
+                off = total[(total - 1).abs().argmax()].item()
+                raise Broken(
+                    f"batch() gave rows of y that are no distributions: the smallest entry is {low:.3g}, and one adds "
+                    f"up to {off:.3g}; every row must be of numbers from 0 on that add up to 1"
+                )
+    return f"on random, black and white images, in {' and '.join(bench.kind.tasks)}"
 
 
 def state_round_trip(bench: Bench) -> str:
@@ -217,6 +242,7 @@ LAWS: dict[str, Callable[[Bench], str]] = {
         registers_cleanly,
         strength_zero_is_baseline,
         arguments_not_edited,
+        learns_from_images,
         state_round_trip,
         vectorized_equals_solo,
         cohort_equals_solo,

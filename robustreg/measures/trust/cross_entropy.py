@@ -68,7 +68,7 @@ def zero_gradients(evidence: Evidence) -> Flag | None:
     if evidence.report is None:
         return None
     mute = _useless(evidence.gradient(evidence.x, plain))
-    deaf = _useless(evidence.gradient(evidence.x, scale_free))
+    deaf = evidence.report.useless_gradient[: len(evidence.y)].to(evidence.y.device)
     value, ours = share((mute | deaf)[evidence.correct]), share(deaf[evidence.correct])
     says = f"{value:.1%} of the correctly classified points have no usable gradient of float32 cross-entropy"
     caution = (

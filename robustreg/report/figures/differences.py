@@ -77,13 +77,13 @@ def _panel(axes: Axes, found: list[dict[str, Any] | None], margin: float) -> Non
         if row is None:
             said.append("no results")
             continue
-        look, mean, text = WORDS[row["word"]], 100 * row["difference"], f"{100 * row['difference']:+.1f} {interval_text(row)}"
+        look, mean = WORDS[row["word"]], 100 * row["difference"]
         if row["low"] is not None:
             low, high = 100 * row["low"], 100 * row["high"]
             axes.plot([max(low, -EDGE), min(high, EDGE)], [position] * 2, color=look.color, lw=1.4, zorder=2)
         fill = "white" if look.hollow else look.color
         axes.plot(mean, position, look.marker, color=look.color, mfc=fill, ms=6, mew=1.1, zorder=3)
-        said.append(text.rstrip())
+        said.append(f"{mean:+.1f} {interval_text(row)}".rstrip())
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
