@@ -86,4 +86,6 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {name: _each(one, change) for name, one in value.items()}
-    return tuple([_each(one, change) for one in value])
+    if isinstance(value, tuple):
+        return tuple([_each(one, change) for one in value])
+    raise TypeError(f"vmap takes and returns tensors, and tuples and dicts of them, got {type(value).__name__}")

@@ -18,12 +18,14 @@ from robustreg.course.judge import CHOSEN, chosen, judged
 from robustreg.course.pictures import NAMES
 from robustreg.course.readings import higher_is_better, in_words, is_share, read
 from robustreg.course.recipe import Form, GoldenValue, Part, Recipe, StudyFile
-from robustreg.course.result import FORMS, Golden, PartResult, Points, RecipeResult, SeedResult, Snapshot
+from robustreg.course.regression import run_regression
+from robustreg.course.result import FORMS, Golden, PartResult, Points, Reading, RecipeResult, SeedResult, Snapshot
 from robustreg.course.run import run_recipe
 from robustreg.errors import UsageError
 from robustreg.plugins import Catalogue, discover
 from robustreg.recipe import Recipe as Training
 from robustreg.spec import parse
+from robustreg.study import Progress
 
 FLAWS = range(1, 21)
 TUTORIAL = {f"T1-{letter}" for letter in "abcdefg"} | {f"T2-{letter}" for letter in "abcdefghij"}
@@ -395,3 +397,30 @@ def test_recipes_are_toml_that_every_reader_takes() -> None:
     for name in files.names():
         text = resources.files("robustreg.course").joinpath("recipes", f"{name}.toml").read_text()
         assert tomllib.loads(text)["experiments"]
+
+
+def test_epochs_are_shown_as_whole_numbers() -> None:
+    assert table.number_text("epochs", 10000.0) == "10000"
+    assert table.number_text("at_min:val_error", 9123.4) == "9123"
+    assert table.number_text("until:train_accuracy", 12.5) == "12"
+    assert table.number_text("final_norm", 32.8042) == "32.8" and table.number_text("clean_accuracy", 0.5) == "50.0 %"
+    counted = Reading("at_min:val_error", 9123.4, 8000.2, 10246.6, 3, {}, 11.5, -1100.4, 1123.4)
+    found = judged(rules(), "corrected", [part("base", BASE), part("other", BASE)])
+    base = replace(found.parts[0], readings=(counted,))
+    shown = " ".join(table.overview_text([(rules(), RecipeResult("m", replace(found, parts=(base,))))]).split())
+    assert "9123 [8000, 10247]; +12 [-1100, +1123]" in shown
+
+
+@pytest.mark.parametrize("snapshots", [0, 1])
+def test_a_regression_tells_how_far_it_is(
+    snapshots: int, tmp_path: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustreg.course.regression.cores", lambda: 1)  # processes of their own tell at their end
+    settings = {"task": "regression", "data": "robustreg.course.toy:line", "model": "toy", "epochs": 4, "seeds": 2}
+    seen: list[Progress] = []
+    study = StudyFile({**settings, "batch_size": 5, "snapshots": snapshots}, (Part("a"), Part("b")))
+    run_regression(study, tmp_path / "it", catalogue, on_progress=seen.append)
+    shares = [one.done + one.part for one in seen]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 2 and len(set(shares)) > 5
+    assert seen[0].running == "a · 2 seeds · 4 epochs each" and seen[0].seconds_left is None
+    assert seen[-1].seconds_left == 0 and all(one.total == 2 for one in seen)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from robustreg.cli.main import run
 from robustreg.course import files
+from robustreg.course.result import FormResult, PartResult, RecipeResult, SeedResult
+from robustreg.course.spot import unsaid
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,27 @@ def test_spotting_the_flaw_shows_the_form_and_gives_nothing_away(
     shown = " ".join(capsys.readouterr().out.split())
     assert "100 training" in shown and "What is wrong with it?" in shown
     assert "Flaw" not in shown and "cannot be compared" not in shown and "Lesson" not in shown
+    assert "faithful: as the tutorial did it" in shown and "biases" not in shown and "learn from other" not in shown
+
+
+@pytest.mark.parametrize("name", files.names())
+def test_what_is_left_of_a_recipe_to_spot_its_flaw_says_nothing_of_what_the_recipe_says(name: str) -> None:
+    recipe = files.recipe(name)
+    runs = (SeedResult(0, "ok", "", (), {}, {}, {}),)
+    part = PartResult("one", "none", "true", "d", "m", 1, 1, 1, 1, 1, {}, {}, runs, flags=("A red flag.",))
+    form = FormResult("faithful", recipe.faithful.says if recipe.faithful else "", (part,), notes=("Not comparable.",))
+    left, found = unsaid(recipe, RecipeResult(name, form, form))
+    said = json.dumps([asdict(left) | {"forms": None, "experiments": None}, found.to_dict()])
+    told = [recipe.lesson, recipe.about, recipe.title, form.says, *form.notes, *part.flags]
+    assert not [words for words in (*told, *(flaw.says for flaw in recipe.flaws)) if words in said]
+    assert recipe.printed in left.about and found.corrected is None and found.faithful is not None
+
+
+def test_spotting_the_flaw_as_json_gives_nothing_away_either(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(course(folder, "penalties", "--spot", "--no-figures", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["table"][0]["flaws"] == [] and not found["table"][0]["lesson"]
+    assert found["recipes"][0]["faithful"]["notes"] == []
 
 
 def test_pictures_are_drawn_and_their_paths_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

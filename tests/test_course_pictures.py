@@ -474,7 +474,7 @@ def test_draw_writes_what_the_recipe_names_and_nothing_that_is_blank(tmp_path: P
     before = written[1].read_bytes()
     assert FLAW.says.split()[-1].encode() in before
     assert draw(recipe, result(), tmp_path)[1].read_bytes() == before
-    draw(recipe, result(), tmp_path, flaws=False)
+    draw(replace(recipe, flaws=()), result(), tmp_path)
     assert b"What is wrong" in before and b"What is wrong" not in written[1].read_bytes()
     with pytest.raises(UsageError, match=r"no picture is called 'norm_bar'.*norm_bars"):
         draw(replace(recipe, pictures=("norm_bar",)), result(), tmp_path)

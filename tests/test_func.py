@@ -33,6 +33,11 @@ def test_vmap_takes_and_returns_tensors_in_dicts_and_tuples() -> None:
     assert found["same"].shape == (3, 2)  # what is the same for all is given for each
 
 
+def test_what_is_no_tensor_is_refused() -> None:
+    with pytest.raises((TypeError, ValueError), match="ensors"):
+        func.vmap(lambda row: 0.5, 3, _random(3, 4))
+
+
 def test_gradients_flow_through_vmap() -> None:
     x = _random(3, 4).requires_grad_()
     func.vmap(lambda row: (row**2).sum(), 3, x).sum().backward()

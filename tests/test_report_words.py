@@ -66,6 +66,14 @@ def test_seeds_that_agree_leave_no_interval_without_width_and_nothing_that_could
     assert other["low"] < other["difference"] < other["high"] and other["detectable"] > 0
 
 
+def test_so_few_seeds_that_agree_prove_no_equivalence_and_enough_of_them_do():
+    base = np.linspace(0.5, 0.9, 10)
+    for seeds, word in ((3, "cannot tell"), (5, "cannot tell"), (6, "equivalent"), (10, "equivalent")):
+        pairs = {"a": (base[:seeds], base[:seeds])}
+        found = against_baseline("clean_accuracy", pairs, higher=True, tested=True, step=0.001, blocked={"a": False})
+        assert found["a"]["word"] == word, seeds
+
+
 def test_what_is_not_known_is_said_in_words():
     study = made([0.7, 0.6, 0.5], [0.8, 0.7, 0.6])
     clean = next(sentence for sentence in study.verdict() if sentence.startswith("Clean"))

@@ -52,10 +52,11 @@ def command(names: tuple[str, ...], **options: Any) -> int:
     from ..course import faces, files
     from ..course.result import FAITHFUL
     from ..course.run import run_recipe
+    from ..course.spot import unsaid
     from ..errors import UsageError
     from ..plugins import discover
 
-    recipes = [files.recipe(name) for name in dict.fromkeys(names or files.names())]
+    wanted = [files.recipe(name) for name in dict.fromkeys(names or files.names())]
     form = options["form"]
     if options["spot"]:
         if form == "corrected":
@@ -69,18 +70,23 @@ def command(names: tuple[str, ...], **options: Any) -> int:
         say("Note: without the animal faces, digits under noise stand in for them; see robustreg data info afhq.")
     if options["epochs"] is not None:
         say("Note: with --epochs, golden values of whole trainings are not reached.")
+    recipes: list[Recipe] = []
     results: list[RecipeResult] = []
     paths: list[Path] = []
-    for recipe in recipes:
+    for recipe in wanted:
         begun = time.perf_counter()
         with progress() as show:
             result = run_recipe(
                 recipe, folder, catalogue, forms=FORMS[:2] if form == "both" else (form,), seeds=options["seeds"],
                 epochs=options["epochs"], faces=path, engine=options["engine"], on_progress=show, say=say,
             )  # fmt: skip
+        if options["spot"]:
+            recipe, result = unsaid(recipe, result)
+        recipes.append(recipe)
         results.append(result)
         paths += _pictures(recipe, result, folder, options)
-        say(f"{recipe.name}: {recipe.title} · {duration(time.perf_counter() - begun)}")
+        title = recipe.title if options["spot"] else f"{recipe.name}: {recipe.title}"
+        say(f"{title} · {duration(time.perf_counter() - begun)}")
     _show(recipes, results, paths, folder, options)
     say(f"Done in {duration(time.perf_counter() - started)}.")
     runs = (run for result in results for form in result.forms for part in form.parts for run in part.runs)
@@ -122,7 +128,7 @@ def _pictures(recipe: Recipe, result: RecipeResult, folder: Path, options: dict[
     from ..course import pictures
 
     try:
-        return pictures.draw(recipe, result, folder / recipe.name / "pictures", flaws=not options["spot"])
+        return pictures.draw(recipe, result, folder / recipe.name / "pictures")
     except Exception as error:  # whatever a picture trips over, the numbers are more than it
         say(f"Warning: the pictures of {recipe.name} could not be drawn: {type(error).__name__}: {error}")
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, study_argument
-from .output import duration
+from .output import data_stream, duration
 
 
 @click.command("status")
@@ -21,7 +21,7 @@ def command(study: Path, as_json: bool) -> None:
 
     found = status_of(study)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=1))
+        click.echo(json.dumps(found.to_dict(), indent=1), file=data_stream())
         return
     click.echo(found)
     words = {True: "Running", False: "Not running, and cut off", None: "Not to be asked whether it runs"}

@@ -28,7 +28,7 @@ from .forward import NETWORK, Forward
 from .images import Images
 from .likeness import Unlike, structure
 from .rates import Schedules, step_at
-from .rows import by_run, own_tensors, put
+from .tensors import by_run, own_tensors, put
 
 if TYPE_CHECKING:
     from ..data.split import Split, Splits

@@ -94,6 +94,11 @@ def is_share(name: str) -> bool:
     return "accuracy" in name and not name.startswith(("at_", "until"))
 
 
+def is_count(name: str) -> bool:
+    """Whether the number counts epochs."""
+    return name == "epochs" or name.startswith(("at_", "until"))
+
+
 def higher_is_better(name: str) -> bool | None:
     """Whether a higher number is better; None where neither is."""
     if name.startswith(("at_", "until")) or "train_" in name:

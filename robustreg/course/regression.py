@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,13 +18,15 @@ from ..noise import fold, seed_key
 from ..plugins import Catalogue
 from ..recipe import Recipe
 from ..resolve import arms_of, import_object, model_of
-from ..session import Run, norms
+from ..session import Run, Session, norms
 from ..study import Progress, versions
 from ..training import train
 from . import kept
 from .recipe import Part, StudyFile
 from .recorder import Recorder
 from .result import PartResult, Points, SeedResult, Snapshot
+
+Tell = Callable[[float], None]  # which share of a part is done
 
 SCALAR = (1,)  # the shape of one input that can be drawn on paper
 
@@ -57,11 +60,19 @@ def run_regression(
     if found is not None:
         return found
     parts: list[PartResult] = []
+    started = time.monotonic()
     for part in study.parts:
-        if on_progress is not None:
-            on_progress(Progress(len(parts), len(study.parts), f"{part.label} · {len(seeds)} seeds", None, 0, 0))
+        what = f"{part.label} · {len(seeds)} seed{'s' * (len(seeds) > 1)} · {rules.epochs} epochs each"
+
+        def tell(share: float, done: int = len(parts), what: str = what) -> None:
+            if on_progress is not None:
+                ready, taken = done + share, time.monotonic() - started
+                left = taken * (len(study.parts) / ready - 1) if ready else None
+                on_progress(Progress(done, len(study.parts), what, left, 0, 0, share))
+
+        tell(0.0)
         members = [_member(part, model, splits[seed], seed, catalogue) for seed in seeds]
-        results = _with_snapshots(members, rules, every) if every else _together(members, rules)
+        results = _with_snapshots(members, rules, every, tell) if every else _together(members, rules, tell)
         first = splits[seeds[0]]
         parts.append(
             PartResult(
@@ -82,22 +93,27 @@ def _member(part: Part, model: str, splits: Splits, seed: int, catalogue: Catalo
     return Member(network, arms_of([part.spec], catalogue)[0].regularizers, splits, seed)
 
 
-def _with_snapshots(members: Sequence[Member], rules: Recipe, every: int) -> list[SeedResult]:
+def _with_snapshots(members: Sequence[Member], rules: Recipe, every: int, tell: Tell) -> list[SeedResult]:
     """One run after the other, with the network's function on the test inputs before and in between."""
-    found = []
+    found: list[SeedResult] = []
     for one in members:
         assert isinstance(one.splits.test.x, Tensor)
         recorder = Recorder(one.splits.test.x, every=every, model=one.model)
+
+        def look(session: Session, recorder: Recorder = recorder) -> None:
+            recorder(session)
+            tell((len(found) + session.epoch / rules.epochs) / len(members))
+
         run = train(
-            one.model, one.regularizers, one.splits, seed=one.seed, task="regression", recipe=rules, on_epoch=recorder
+            one.model, one.regularizers, one.splits, seed=one.seed, task="regression", recipe=rules, on_epoch=look
         )
         found.append(_result(run, one.splits, tuple(recorder.snapshots)))
     return found
 
 
-def _together(members: Sequence[Member], rules: Recipe) -> list[SeedResult]:
+def _together(members: Sequence[Member], rules: Recipe, tell: Tell) -> list[SeedResult]:
     """All runs, on as many processes as there are cores, each process its share in one stack."""
-    runs = train_cohort(members, recipe=rules, task="regression", processes=cores())
+    runs = train_cohort(members, recipe=rules, task="regression", processes=cores(), on_epoch=tell)
     return [_result(run, one.splits) for run, one in zip(runs, members, strict=True)]
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report.capture import captured
-from .readings import in_words, is_share
+from .readings import in_words, is_count, is_share
 from .recipe import Recipe
 from .result import CORRECTED, FAITHFUL, FormResult, PartResult, Reading, RecipeResult
 
@@ -100,8 +100,8 @@ def golden_lines(results: Iterable[RecipeResult]) -> list[str]:
 
 
 def number_text(name: str, value: float) -> str:
-    """Return a number as a reader wants it: shares in percent."""
-    return f"{100 * value:.1f} %" if is_share(name) else f"{value:.4g}"
+    """Return a number as a reader wants it: shares in percent, epochs whole."""
+    return f"{100 * value:.1f} %" if is_share(name) else f"{value:{'.0f' if is_count(name) else '.4g'}}"
 
 
 def _cell(form: FormResult | None) -> Text:
@@ -132,7 +132,7 @@ def _value(reading: Reading) -> Text:
 
 def _bare(name: str, value: float, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f}" if is_share(name) else f"{value:{sign}.3g}"
+    return f"{100 * value:{sign}.1f}" if is_share(name) else f"{value:{sign}{'.0f' if is_count(name) else '.3g'}}"
 
 
 def _plain(form: FormResult | None) -> list[dict[str, Any]] | None:

@@ -44,8 +44,9 @@ def against_baseline(
     for arm, delta in deltas.items():
         difference = statistics.paired_difference(*pairs[arm])
         margin = ENDPOINTS.get(measure)
-        # One difference on every seed, without a test, is a coincidence of counting images and no certainty.
-        sure = margin is not None and step <= margin and len(delta) > 1 and (tested or (difference.sd or 0) > ROUNDING)
+        # One difference on every seed is a coincidence of counting images where so few seeds can test nothing.
+        enough = tested and len(delta) >= seeds_needed(len(deltas))
+        sure = margin is not None and step <= margin and len(delta) > 1 and (enough or (difference.sd or 0) > ROUNDING)
         word = statistics.word(
             difference,
             p_adjusted=adjusted[arm],

@@ -14,7 +14,6 @@ the flaws under it, the `Recipe`; it never trains, and never fails for what is m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,16 +57,15 @@ ANIMATION = "animation"
 NAMES = (*PICTURES, ANIMATION)
 
 
-def draw(recipe: Recipe, results: RecipeResult, folder: Path, *, flaws: bool = True) -> list[Path]:
+def draw(recipe: Recipe, results: RecipeResult, folder: Path) -> list[Path]:
     """Draw the pictures that a recipe names into `folder`, as `RECIPE-PICTURE.png` and `.svg`, an animation as `.gif`.
 
     A picture with nothing to show is left out, and so is what an earlier course drew under its name.
 
     Args:
-        recipe: whose `pictures` are drawn.
+        recipe: whose `pictures` are drawn, with its flaws under them.
         results: what came of it, in one form or both.
         folder: made if it is not there.
-        flaws: whether to say under a picture what is wrong with the printed form; False to have them found.
 
     Raises:
         UsageError: for a picture that there is not.
@@ -77,7 +75,6 @@ def draw(recipe: Recipe, results: RecipeResult, folder: Path, *, flaws: bool = T
     from ...study import write_whole
 
     written: list[Path] = []
-    told = recipe if flaws else replace(recipe, flaws=())
     folder.mkdir(parents=True, exist_ok=True)
     for name in recipe.pictures:
         stem = folder / f"{recipe.name}-{name}"
@@ -88,11 +85,11 @@ def draw(recipe: Recipe, results: RecipeResult, folder: Path, *, flaws: bool = T
 
             gif = stem.with_suffix(".gif")
             gif.unlink(missing_ok=True)
-            written += [write_gif(results, gif, told)] if panels(results, fitted) else []
+            written += [write_gif(results, gif, recipe)] if panels(results, fitted) else []
             continue
         if name not in PICTURES:
             raise UsageError(f"no picture is called {name!r}; there are {', '.join(NAMES)}.{suggest(name, NAMES)}")
-        figure = PICTURES[name](results, told)
+        figure = PICTURES[name](results, recipe)
         blank = getattr(figure, "blank", False)
         page.settle(figure)
         for ending, save in (("png", page.png), ("svg", page.svg)):
