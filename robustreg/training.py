@@ -1,4 +1,4 @@
-"""Train one run. The loop is `train`, and every training hook is visible in it."""
+"""Train one run. The loop is `epochs`, and every training hook is visible in it, at its call or in a comment."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def epochs(
     with torch.random.fork_rng(), without_compiler():
         shared: dict[str, Any] = {"seed": seed, "device": device, "task": task}
         fit = teacher(splits, recipe, world=world, **shared)
-        session = Session(model, regularizers, recipe, fit=fit, **shared)
+        session = Session(model, regularizers, recipe, fit=fit, **shared)  # the hook prepare
         if state is not None:
             session.load_state_dict(state)
         objective, optimizer, key = session.objective, session.optimizer, session.key
@@ -101,7 +101,7 @@ def epochs(
             seed_torch(fold(world.own(fold(key, "torch")), session.epoch), device)
             objective.network.train()
             seen: dict[str, list[tuple[Tensor, float]]] = {}
-            images, order = session.images(data), session.order(len(data))
+            images, order = session.images(data), session.order(len(data))  # the hook before_epoch
             for x, y, count in world.batches(images, order, recipe.batch_size, device):
                 progress, at = session.step / steps, fold(step_key, session.step)
                 rate = recipe.learning_rate * objective.learning_rate(progress, recipe.learning_rate)
@@ -122,11 +122,11 @@ def epochs(
                 for name, value in terms.items():
                     seen.setdefault(name, []).append((value.detach(), count))
             looked = look(objective, {"train": data, "val": val}, world)
-            session.end_epoch(world.total(means(seen, len(data))), val, learning_rate=rate, **looked)
+            session.end_epoch(world.total(means(seen, len(data))), val, learning_rate=rate, **looked)  # after_epoch
             world.agree(session)
             if not session.diverged:
                 yield session
-        yield session.result(time.perf_counter() - started, data)
+        yield session.result(time.perf_counter() - started, data)  # the hook finish
 
 
 def teacher(splits: Splits, recipe: Recipe, **shared: Any) -> Callable[..., Run]:

@@ -158,13 +158,22 @@ def test_a_folder_that_may_not_be_written_to_is_exit_code_5_for_every_command(
     assert said.startswith("cannot write in") and "choose another folder" in said
 
 
+def install(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+    """Let this be the only plugin; the entry points of others are what they were."""
+    entry, before = metadata.EntryPoint(name, module, "robustreg"), metadata.entry_points
+
+    def entry_points(**known: str) -> object:
+        return [entry] if known == {"group": "robustreg"} else before(**known)
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+
+
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A plugin that prints wherever it can, with an attack and a command that raise."""
     (tmp_path / "a_plugin_that_prints.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = metadata.EntryPoint("prints", "a_plugin_that_prints", "robustreg")
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry])
+    install(monkeypatch, "prints", "a_plugin_that_prints")
     yield "a_plugin_that_prints"
     sys.modules.pop("a_plugin_that_prints", None)
 
@@ -179,6 +188,12 @@ def test_what_a_plugin_prints_while_it_is_loaded_is_not_in_the_document(
     sys.modules.pop(plugin)
     assert run(["plugins", "list"]) == 0
     assert "printed" not in capsys.readouterr().out
+
+
+def test_standard_output_is_what_it_was_after_a_mistake_in_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout
+    assert run(["tune", "--json"]) == 2
+    assert sys.stdout is before and json.loads(capsys.readouterr().out)["error"]["exit_code"] == 2
 
 
 def test_an_attack_that_raises_is_named_and_what_it_prints_is_no_data(
@@ -276,7 +291,7 @@ def test_whatever_comes_out_is_one_document_and_can_be_reported(
     captured = capsys.readouterr()
     said = json.loads(captured.out)["error"]
     assert said["exit_code"] == code and all(text in said["message"] for text in says)
-    assert captured.err.count("Error: ") == 1 and "Traceback" not in captured.err
+    assert captured.err.startswith("Error: ") and captured.err.count("\n") == 1  # no traceback
 
 
 def test_an_error_of_robustreg_stays_what_it_is() -> None:
@@ -315,8 +330,7 @@ def test_check_says_that_the_plugin_of_that_name_was_rejected(
         "@rr.hookimpl\ndef regularizers():\n    return [Mine]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = metadata.EntryPoint("mine", "also_called_none", "robustreg")
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry])
+    install(monkeypatch, "mine", "also_called_none")
     assert run(["plugins", "check", "none", "--json"]) == 4
     captured = capsys.readouterr()
     assert "which robustreg.regularizers" in captured.err and "plugin mine" in captured.err

@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
+from robustreg.cli.output import duration
 from robustreg.course import files, kept, table
 from robustreg.course.judge import CHOSEN, chosen, judged
 from robustreg.course.pictures import NAMES
@@ -424,3 +425,12 @@ def test_a_regression_tells_how_far_it_is(
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 2 and len(set(shares)) > 5
     assert seen[0].running == "a · 2 seeds · 4 epochs each" and seen[0].seconds_left is None
     assert seen[-1].seconds_left == 0 and all(one.total == 2 for one in seen)
+
+
+def test_the_page_and_the_recipes_agree_on_how_long_they_take() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "course.md").read_text()
+    for name in files.names():
+        seconds = files.recipe(name).seconds
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert row.endswith(f"| {duration(seconds)} |") and seconds > 0
+    assert f"all together {duration(sum(files.recipe(name).seconds for name in files.names()))[0]} minutes" in text

@@ -68,6 +68,8 @@ def command(names: tuple[str, ...], **options: Any) -> int:
         say(f"Warning: {failure}")
     if path is None:
         say("Note: without the animal faces, digits under noise stand in for them; see robustreg data info afhq.")
+    if form == "both" and (options["seeds"], options["epochs"]) == (None, None):
+        say(f"Note: about {duration(sum(one.seconds for one in wanted))} on two cores, if nothing is kept from before.")
     if options["epochs"] is not None:
         say("Note: with --epochs, golden values of whole trainings are not reached.")
     recipes: list[Recipe] = []
@@ -107,6 +109,7 @@ def _list(as_json: bool) -> int:
             "printed": recipe.printed,
             "forms": list(recipe.forms),
             "flaws": [flaw.number for flaw in recipe.flaws],
+            "seconds": recipe.seconds,
         }
         for recipe in map(files.recipe, files.names())
     ]
@@ -114,11 +117,13 @@ def _list(as_json: bool) -> int:
         print_json(rows)
         return 0
     name = Column("name", no_wrap=True, min_width=max(len(row["name"]) for row in rows))  # to be typed
-    table = Table(name, "tutorial", "title", "the tutorial printed", "flaws")
+    takes = Column("takes about", no_wrap=True)
+    table = Table(name, "tutorial", "title", "the tutorial printed", "flaws", takes)
     for row in rows:
         flaws = ", ".join(map(str, sorted(row["flaws"])))
-        table.add_row(row["name"], ", ".join(row["experiments"]), row["title"], row["printed"], flaws)
+        table.add_row(row["name"], ", ".join(row["experiments"]), row["title"], row["printed"], flaws, duration(row["seconds"]))
     console().print(table)
+    console().print(f"On two cores; all together {duration(sum(row['seconds'] for row in rows))}.", markup=False)
     return 0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -26,18 +27,18 @@ RECIPE = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "wei
 
 
 def json_option(function: F) -> F:
-    """Add --json."""
-    return click.option(
-        "--json", "as_json", is_flag=True, callback=_one_document, help="Print one JSON document on standard output."
-    )(function)
+    """Add --json: then standard output is for the document, and what code of others prints goes to standard error."""
 
+    @functools.wraps(function)
+    def apart(*given: Any, as_json: bool, **options: Any) -> Any:
+        if not as_json:
+            return function(*given, as_json=as_json, **options)
+        click.get_current_context().meta[DOCUMENTS] = sys.stdout
+        with redirect_stdout(sys.stderr):
+            return function(*given, as_json=as_json, **options)
 
-def _one_document(ctx: click.Context, param: click.Parameter, as_json: bool) -> bool:
-    """Keep standard output for the document: whatever code of others prints in this command goes to standard error."""
-    if as_json and DOCUMENTS not in ctx.meta:
-        ctx.meta[DOCUMENTS] = sys.stdout
-        ctx.with_resource(redirect_stdout(sys.stderr))
-    return as_json
+    add = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+    return cast(F, add(apart))
 
 
 def data_option(function: F) -> F:

@@ -53,7 +53,8 @@ def command(spec: str, **options: Any) -> int:
     """Train one run and write its model file and history.
 
     SPEC names the regularizers: dropout:0.5+l1:1e-4. Measure the model with robustreg evaluate. A run that takes long
-    saves a checkpoint now and then; cut off and started again it goes on from there, to the same bits.
+    saves a checkpoint now and then; cut off and started again it goes on from there, to the same bits. The finished
+    model of another run is never replaced.
     """
     parsed = parse(spec)  # syntax errors answer before torch is imported
     from ..distributed import joined, started
@@ -79,8 +80,9 @@ def _train(parsed: Spec, spec: str, options: dict[str, Any], world: World) -> in
     if len(plan.arms) > 2:
         raise UsageError(f"train does one run, and {spec} stands for {len(plan.arms) - 1}; use compare")
     safe = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in chosen.arm.name)
-    folder: Path = options["out"] or Path("robustreg-out") / f"train-{plan.name}-{safe}-seed{options['seed']}"
     identity = f"{plan.identity(chosen)}-{world.size}"
+    name = f"train-{plan.name}-{safe}-seed{options['seed']}-{identity[:8]}"  # other settings, another folder
+    folder: Path = options["out"] or Path("robustreg-out") / name
     _in_turn(world, lambda: _make(folder, identity))
     run = _run(plan, chosen, identity, folder / CHECKPOINT, world)
     if world.rank:

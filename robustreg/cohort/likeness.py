@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -30,7 +30,7 @@ def structure(*modules: nn.Module) -> list[Any]:
         values |= {key: one for key, one in values.pop("_settings", {}).items() if not module.knobs[key].is_tensor}
         tensors = {**module._parameters, **module._buffers}
         sizes = {key: one if one is None else (one.shape, one.dtype, one.requires_grad) for key, one in tensors.items()}
-        plain = {key: _plain(value) for key, value in values.items()}
+        plain = described(values)
         found.append((name, type(module).__module__, type(module).__qualname__, plain, sizes))
     return found
 
@@ -40,17 +40,23 @@ def beside_tensors(module: nn.Module) -> dict[str, Any]:
     return {key: value for key, value in vars(module).items() if key not in _TORCHS}
 
 
-def _plain(value: Any) -> Any:
+def described(value: Any, unknown: Callable[[Any], Any] = lambda value: type(value).__qualname__) -> Any:
+    """Return what two values have in common that are the same: numbers, words, collections and arrays by what they say.
+
+    Args:
+        value: anything.
+        unknown: of an object of another kind.
+    """
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): described(one, unknown) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [described(one, unknown) for one in value]
     if isinstance(value, set | frozenset):
-        return sorted(repr(_plain(one)) for one in value)
+        return sorted(repr(described(one, unknown)) for one in value)
     if isinstance(value, np.ndarray):
         return value.shape, str(value.dtype), crc32(np.ascontiguousarray(value).tobytes())
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:  # and yet no buffer
-        return value.dtype, _plain(value.detach().cpu().reshape(-1).view(torch.uint8).numpy()), value.shape
-    return type(value).__qualname__
+        return value.dtype, described(value.detach().cpu().reshape(-1).view(torch.uint8).numpy()), value.shape
+    return unknown(value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 
 import torch
 
 from ..session import Session
-from .likeness import beside_tensors
+from .likeness import beside_tensors, described
 
 
 class Schedules:
@@ -27,13 +26,11 @@ class Schedules:
         return [rate[which] for which in self._which]
 
 
-def _decisive(session: Session) -> tuple[str, bytes]:
+def _decisive(session: Session) -> str:
     members = [one for one in session.objective.regularizers.values() if hasattr(type(one), "learning_rate")]
-    buffers = str([{key: value.tolist() for key, value in one.named_buffers()} for one in members])
-    try:
-        return buffers, pickle.dumps([beside_tensors(module) for one in members for module in one.modules()])
-    except Exception:  # what cannot be compared is not taken for the same
-        return str(id(session)), b""
+    buffers = [{key: value.tolist() for key, value in one.named_buffers()} for one in members]
+    beside = [beside_tensors(module) for one in members for module in one.modules()]
+    return str((buffers, described(beside, unknown=id)))  # an object of an unknown kind is nobody else's
 
 
 def step_at(rates: Sequence[float], optimizer: torch.optim.Optimizer, base: float) -> None:

@@ -52,7 +52,7 @@ def parsed(name: str, text: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: {error}") from error
     values = _known(values, where, needed=("title", "experiments", "about", "printed", "lesson"),
-                    allowed=("flaws", "pictures", *FORMS))  # fmt: skip
+                    allowed=("seconds", "flaws", "pictures", *FORMS))  # fmt: skip
     forms = {form: _form(values[form], f"{where}, {form}") for form in FORMS if form in values}
     if not forms:
         raise UsageError(f"{where}: expected a table {' or '.join(FORMS)}")
@@ -64,6 +64,7 @@ def parsed(name: str, text: str) -> Recipe:
         _line(values["about"]),
         _line(values["printed"]),
         _line(values["lesson"]),
+        float(values.get("seconds", 0)),
         tuple(Flaw(**flaw) for flaw in flaws),
         tuple(values.get("pictures", ())),
         forms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,23 +79,25 @@ def _train_alone(plan: Plan, job: Job, tell: Note, saved: Mapping[int, bytes] | 
     recipe, state, keeps = plan.recipe_of(job.run.condition), _state_of(job, saved), saved is not None
     shared: dict[str, Any] = {"seed": job.run.seed, "device": plan.device}
     parts = job.member.model, job.member.regularizers, job.member.splits, recipe
-    steps, due = epochs(*parts, state=state, **shared), Due()
+    due = Due()
     while job.trained is None:
         try:
-            found = next(steps)
+            with closing(epochs(*parts, state=state, **shared)) as steps:
+                for found in steps:
+                    if isinstance(found, Run):
+                        job.trained = found
+                        return
+                    tell(found.epoch / recipe.epochs)
+                    if keeps and due():
+                        file = _file_of(found, job)
+                        keeps = bool(file)
+                        if file:
+                            yield Saved(job.index, file)
+                        due.done()
         except StateError:  # with a right checksum, and yet not of this run: it is as if it were not there
-            steps = epochs(*parts, **shared)
-            continue
-        if isinstance(found, Run):
-            job.trained = found
-            return
-        tell(found.epoch / recipe.epochs)
-        if keeps and due():
-            file = _file_of(found, job)
-            keeps = bool(file)
-            if file:
-                yield Saved(job.index, file)
-            due.done()
+            if state is None:
+                raise
+            state = None
 
 
 class Due:

@@ -166,6 +166,7 @@ def _read_only(nursery: Nursery, folder: Path, whole: State, found: Outcome) -> 
             ended.code == code and "Traceback" not in ended.err, f"{where}: exit {ended.code}: {ended.err[-300:]}"
         )
         found.check(code == 0 or name in ended.err, f"{where}: it does not say what: {ended.err}")
+        found.check("damaged" not in ended.err, f"{where}: what is sound is called damaged: {ended.err}")
         found.count += 1
     found.check(state(folder / "elsewhere").results == whole.results, "read-only: another report elsewhere")
     for path in (study, *study.rglob("*")):
