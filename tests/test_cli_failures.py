@@ -404,3 +404,29 @@ def test_a_model_that_diverged_may_be_replaced(tmp_path: Path) -> None:
     common = ["train", "none", *DATA, "--out", str(tmp_path), "--epochs", "2"]
     assert run([*common, "--learning-rate", "1e30"]) == 1
     assert run(common) == 0
+
+
+def test_a_measure_that_raises_costs_evaluate_only_its_own_value(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_measure_that_raises.py").write_text(
+        "from robustreg.hookspecs import hookimpl\n"
+        "from robustreg.measures import Measure\n"
+        "@hookimpl\n"
+        "def measures():\n"
+        "    return [Measure('broken', lambda subject: 1 / 0, True, 'never there'),\n"
+        "            Measure('whole', lambda subject: 1, True, 'always 1')]\n"
+        "import torch\n"
+        "def net(shape, classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    install(monkeypatch, "raises", "a_measure_that_raises")
+    assert run(["evaluate", "a_measure_that_raises:net", "--eps", "0.1", *DATA[:2], "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["measures"]["whole"] == 1 and "broken" not in found["measures"]
+    assert found["unmeasured"] == {"broken": "measure 'broken' failed: ZeroDivisionError: division by zero"}
+    assert "not measured: measure 'broken' failed" in captured.err
+    sys.modules.pop("a_measure_that_raises", None)

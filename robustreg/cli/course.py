@@ -121,7 +121,9 @@ def _list(as_json: bool) -> int:
     table = Table(name, "tutorial", "title", "the tutorial printed", "flaws", takes)
     for row in rows:
         flaws = ", ".join(map(str, sorted(row["flaws"])))
-        table.add_row(row["name"], ", ".join(row["experiments"]), row["title"], row["printed"], flaws, duration(row["seconds"]))
+        table.add_row(
+            row["name"], ", ".join(row["experiments"]), row["title"], row["printed"], flaws, duration(row["seconds"])
+        )
     console().print(table)
     console().print(f"On two cores; all together {duration(sum(row['seconds'] for row in rows))}.", markup=False)
     return 0

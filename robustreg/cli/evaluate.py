@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..data import Splits
+    from ..errors import RobustregError
+    from ..measures import Measure
     from ..plugins import Catalogue
 
 
@@ -50,7 +52,8 @@ def command(**options: Any) -> int:
     MODEL is a model file (robustreg train, or the models folder of a study), or package.module:callable that returns
     a torch.nn.Module from pixels in [0, 1] to logits.
     """
-    from ..measures import measure_all, sandwich, subject_of, trust_flags
+    from ..errors import printable
+    from ..measures import BUILT_IN, measure_all, sandwich, subject_of, trust_flags
     from ..plugins import discover
 
     catalogue = discover()
@@ -64,10 +67,19 @@ def command(**options: Any) -> int:
         protocol=options["protocol"],
         norm=options["norm"],
     )
-    measures = measure_all(subject, catalogue.offers["measures"].values())
+    unmeasured: dict[str, str] = {}
+
+    def failed(measure: Measure, error: RobustregError) -> None:
+        if measure in BUILT_IN:  # the model is to blame, or we are
+            raise error
+        unmeasured[measure.name] = printable(str(error))
+
+    measures = measure_all(subject, catalogue.offers["measures"].values(), on_error=failed)
+    for reason in unmeasured.values():
+        say(f"Warning: not measured: {reason}")
     trust = [flag for flag in (*trust_flags(subject), sandwich(subject)) if flag is not None]
     if options["as_json"]:
-        print_json({**about, "measures": measures, "trust": trust})
+        print_json({**about, "measures": measures, "unmeasured": unmeasured, "trust": trust})
         return 0
     from rich.table import Table
 

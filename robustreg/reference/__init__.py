@@ -4,7 +4,7 @@ from .claims import Claim, claims
 from .judge import Finding, Tie, arm_named, judge, ties
 from .measured import Measured, measured, read_measured, write_measured
 from .page import page
-from .tensors import EVIDENCE, Row, load, tables
+from .rows import EVIDENCE, Row, load, tables
 
 __all__ = [
     "EVIDENCE",

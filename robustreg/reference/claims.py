@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..errors import DataError, UsageError
-from .tensors import CLAIMS, EVIDENCE, Row, load, read
+from .rows import CLAIMS, EVIDENCE, Row, load, read
 
 DIRECTIONS = ("higher", "lower", "same")
 COLUMNS = ["id", "says", "row", "direction", "against"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from .claims import Claim, claims
 from .judge import ties
 from .measured import Measured, read_measured
-from .tensors import EVIDENCE, Row, load, tables
+from .rows import EVIDENCE, Row, load, tables
 
 OPENING = """# Published numbers, and which of them a CPU can check
 

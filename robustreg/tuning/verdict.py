@@ -53,6 +53,8 @@ def _against(tuning: Tuning, by: str, what: str) -> list[str]:
             text = f"{arm} {_points(found['difference'])}"
             if found["low"] is not None:
                 text += f" [{_points(found['low'])}, {_points(found['high'])}]"
+            elif found["n"] > 1:
+                text += " (the same on every seed)"
             if found["p_adjusted"] is not None:
                 text += f" p={found['p_adjusted']:.2g}"
             by_word[found["word"]].append(text)
