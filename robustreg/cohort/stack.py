@@ -76,7 +76,7 @@ class Stack:
         self._wide = weights > WIDE and torch.device(self._device).type == "cpu" and not self._forward.chained
         self._optimizer = self.recipe.build(self._groups())
         self._bind()
-        if self.worker.regularizers or not self._forward.chained:  # of a chain all is known that it consists of
+        if self.worker.regularizers or not self._forward.chained:
             self._compare()
 
     @property
@@ -235,17 +235,18 @@ class Stack:
         """
         at = torch.arange(min(self.recipe.batch_size, self._train.count), device=self._device)
         x, y = self.batch(at.expand(self.rows, -1))
+        asks = not self._forward.chained  # of a chain all is known that it consists of
         with self.rehearsal(), torch.no_grad():
-            said = self._forward.outputs(self.state, [x])
+            together = [self._forward.outputs(self.state, [x])] if asks else []
             self.worker.train()
-            lost, _ = self._forward.losses(self.state, x, y, self.keys(), 0.0)
+            together += [self._forward.losses(self.state, x, y, self.keys(), 0.0)[0]]
         with self.rehearsal(), torch.no_grad():
-            for row, session in enumerate(self.sessions):
-                alone = session.objective
-                pairs = [(said[row], alone.network.eval()(x[row]))]
-                pairs += [(lost[row], alone.train()(x[row], y[row], session.key, 0.0)[0])]
-                if not all(torch.allclose(one, other.to(one), 1e-3, 1e-4, equal_nan=True) for one, other in pairs):
-                    raise Unlike("runs differ in more than parameters, buffers and knobs")
+            runs = [(row, session.key, session.objective) for row, session in enumerate(self.sessions)]
+            alone = [torch.stack([one.network.eval()(x[row]) for row, _, one in runs])] if asks else []
+            alone += [torch.stack([one.train()(x[row], y[row], key, 0.0)[0] for row, key, one in runs])]
+        for stacked, own in zip(together, alone, strict=True):
+            if not torch.allclose(stacked[: len(own)], own.to(stacked), 1e-3, 1e-4, equal_nan=True):
+                raise Unlike("runs differ in more than parameters, buffers and knobs")
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
