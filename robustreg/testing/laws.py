@@ -115,10 +115,10 @@ def learns_from_images(bench: Bench) -> str:
             if task == "regression":
                 continue
             if not ((rows >= -ROUNDING) & ((rows.sum(-1, keepdim=True) - 1).abs() <= ROUNDING)).all():
-                low, total = rows.min().item(), rows.sum(-1)
+                smallest, total = rows.min().item(), rows.sum(-1)
                 off = total[(total - 1).abs().argmax()].item()
                 raise Broken(
-                    f"batch() gave rows of y that are no distributions: the smallest entry is {low:.3g}, and one adds "
+                    f"batch() gave rows of y that are no distributions: the smallest entry is {smallest:.3g}, and one adds "
                     f"up to {off:.3g}; every row must be of numbers from 0 on that add up to 1"
                 )
     return f"on random, black and white images, in {' and '.join(bench.kind.tasks)}"
