@@ -118,8 +118,8 @@ def learns_from_images(bench: Bench) -> str:
                 smallest, total = rows.min().item(), rows.sum(-1)
                 off = total[(total - 1).abs().argmax()].item()
                 raise Broken(
-                    f"batch() gave rows of y that are no distributions: the smallest entry is {smallest:.3g}, and one adds "
-                    f"up to {off:.3g}; every row must be of numbers from 0 on that add up to 1"
+                    f"batch() gave rows of y that are no distributions: the smallest entry is {smallest:.3g}, and one "
+                    f"adds up to {off:.3g}; every row must be of numbers from 0 on that add up to 1"
                 )
     return f"on random, black and white images, in {' and '.join(bench.kind.tasks)}"
 
