@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import timeit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,9 +12,11 @@ from torch import Tensor, nn
 
 import robustreg as rr
 from robustreg.data.split import Splits
+from robustreg.hooks import training_hooks
 from robustreg.hookspecs import Loss, Predict, hookimpl
 from robustreg.models import cnn, mlp
 from robustreg.noise import Rng
+from robustreg.objective import Objective
 from robustreg.regularizer import Regularizer
 
 from .measure import alternate, ratios, threads
@@ -125,9 +129,30 @@ def run(
                 us_a_step=1e6 * (spread.median - 1) * min(alone) / steps,
                 us_a_step_with_none=1e6 * min(alone) / steps,
             )
+    with threads(1):
+        parts = ", ".join(f"{what} {1e6 * seconds:.2g}" for what, seconds in pieces(splits).items())
+    table.notes.append(f"Pieces by themselves, in a loop that does nothing else, us: {parts}.")
     table.notes.append(
         f"Digits, batches of 50, {epochs} epochs (of the cnn a third), one thread; each idle regularizer implements"
         " prepare, batch, penalty, learning_rate and after_epoch, with every argument or without any. A run's share of"
         " setting them up (copies, checks, comparing a stack with its runs) is in the steps."
     )
     return table
+
+
+def pieces(splits: Splits) -> dict[str, float]:
+    """Return the seconds of what idle regularizers make a run do, each by itself: the least of several rounds."""
+    made = {takes: [kind(name=f"idle{index}") for index in range(10)] for takes, kind in KINDS.items()}
+    asked = {takes: Objective(mlp((1, 8, 8), 10), members) for takes, members in made.items()}
+    x, y = next(splits.train.batches(None, 50))
+    rows = asked["every"].rows(x, y)
+    work: dict[str, Callable[[], Any]] = {
+        "a function call": lambda: None,
+        "labels as rows": lambda: asked["every"].rows(x, y),
+        "asking ten for a batch, every argument": lambda: asked["every"].learned_from(x, rows, 0),
+        "asking ten for a batch, no argument": lambda: asked["none"].learned_from(x, rows, 0),
+        "asking ten for penalties, every argument": lambda: asked["every"].penalties(x, rows, rows, 0),
+        "copying a regularizer": lambda: copy.deepcopy(made["every"][0]),
+        "finding the hooks of ten": lambda: training_hooks(made["every"], "classification"),
+    }
+    return {what: min(timeit.repeat(do, number=200, repeat=7)) / 200 for what, do in work.items()}
