@@ -251,7 +251,7 @@ def test_a_class_missing_from_a_given_part_is_named():
         ({"y": torch.tensor([0, 1])}, "3 images but 2 labels"),
         ({"y": torch.tensor([0, 1, 1], dtype=torch.int32)}, "int64"),
         ({"x": torch.full((3, 1, 2, 2), 1.5)}, "must lie in"),
-        ({"x": torch.full((3, 1, 2, 2), float("nan"))}, "must lie in"),
+        ({"x": torch.full((3, 1, 2, 2), float("nan"))}, "3 of 3 images hold NaN"),
         ({"x": torch.zeros(3, 1, 2, 2, dtype=torch.int64)}, "uint8"),
         ({"x": torch.zeros(0, 1, 2, 2)}, "n > 0"),
         ({"part": torch.tensor([0, 1, 3], dtype=torch.int8)}, "part must be"),

@@ -683,7 +683,8 @@ def test_a_study_that_was_interrupted_goes_on_to_the_same_bits(tmp_path, engine)
 
 
 INTERRUPTED = """
-import sys, robustreg as rr
+import signal, sys, robustreg as rr
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 try:
     rr.compare(["none", "l2:1e-3"], data="digits:train=300,val=40,test=60", seeds=4, epochs=30, label_noise=[0.5],
                model="mlp:hidden=32", out=sys.argv[1], engine="local:workers=2",

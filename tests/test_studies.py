@@ -24,7 +24,7 @@ GPU = FOLDER / "gpu-cifar10-pgd.toml"
 NO_DATA = 3
 
 
-class PlannedError(Exception):
+class PlannedError(BaseException):
     """Raised in the place of running, when everything has been planned."""
 
 

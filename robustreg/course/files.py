@@ -64,10 +64,10 @@ def parsed(name: str, text: str) -> Recipe:
         _line(values["about"]),
         _line(values["printed"]),
         _line(values["lesson"]),
-        float(values.get("seconds", 0)),
         tuple(Flaw(**flaw) for flaw in flaws),
         tuple(values.get("pictures", ())),
         forms,
+        float(values.get("seconds", 0)),
     )
 
 

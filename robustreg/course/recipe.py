@@ -109,10 +109,10 @@ class Recipe:
         about: a paragraph: what is tried, and what there is to see.
         printed: what the tutorial printed.
         lesson: what the two forms together say.
-        seconds: about how long both forms take, measured on two cores; 0 where nobody has.
         flaws: what the corrected form removes.
         pictures: the names of its pictures.
         forms: "faithful" and "corrected", where there is something to run.
+        seconds: about how long both forms take, measured on two cores; 0 where nobody has.
     """
 
     name: str
@@ -121,10 +121,10 @@ class Recipe:
     about: str
     printed: str
     lesson: str
-    seconds: float = 0.0
     flaws: tuple[Flaw, ...] = ()
     pictures: tuple[str, ...] = ()
     forms: Mapping[str, Form] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def faithful(self) -> Form | None:
